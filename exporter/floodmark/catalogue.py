@@ -1,0 +1,241 @@
+"""Every metric floodmark publishes, on one page, grouped by the collector that makes it.
+
+A metric exists here and nowhere else: collectors make samples by calling its row, dashboards and alerts
+are held to these names and labels by the contract test, docs/metrics.md is generated from this page.
+Host metrics carry node_exporter's own names and meanings, so that dashboards and alerts know either.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from floodmark.metric import Kind, Metric
+
+_NODE = "node_exporter's own name, for the dashboards and alerts people already have"
+
+# --- load: /proc/loadavg
+_load = partial(Metric, "load")
+LOAD1 = _load("node_load1", "Load average over 1 minute.")
+LOAD5 = _load("node_load5", "Load average over 5 minutes.", unshown=_NODE)
+LOAD15 = _load("node_load15", "Load average over 15 minutes.", unshown=_NODE)
+
+# --- cpu: /proc/stat
+_cpu = partial(Metric, "cpu")
+CPU_SECONDS = _cpu(
+    "node_cpu_seconds_total",
+    "Seconds each CPU spent in each mode.",
+    Kind.COUNTER,
+    "seconds",
+    ("cpu", "mode"),
+)
+BOOT_TIME = _cpu("node_boot_time_seconds", "Unix time the host booted.", unit="seconds", unshown=_NODE)
+
+# --- memory: /proc/meminfo
+_memory = partial(Metric, "memory", unit="bytes")
+MEM_TOTAL = _memory("node_memory_MemTotal_bytes", "Usable memory of the host.")
+MEM_FREE = _memory("node_memory_MemFree_bytes", "Memory used for nothing at all.", unshown=_NODE)
+MEM_AVAILABLE = _memory("node_memory_MemAvailable_bytes", "Memory that new work can have without swapping.")
+MEM_BUFFERS = _memory("node_memory_Buffers_bytes", "Block device buffers.", unshown=_NODE)
+MEM_CACHED = _memory("node_memory_Cached_bytes", "Page cache.", unshown=_NODE)
+SWAP_TOTAL = _memory("node_memory_SwapTotal_bytes", "Size of all swap.")
+SWAP_FREE = _memory("node_memory_SwapFree_bytes", "Swap not in use.")
+SWAP_CACHED = _memory("node_memory_SwapCached_bytes", "Memory that is in swap as well.", unshown=_NODE)
+MEM_DIRTY = _memory("node_memory_Dirty_bytes", "Memory waiting to be written to disk.", unshown=_NODE)
+
+# --- vmstat: /proc/vmstat
+_vmstat = partial(Metric, "vmstat", kind=Kind.UNTYPED)
+SWAP_IN = _vmstat("node_vmstat_pswpin", "Pages read back from swap since boot.")
+SWAP_OUT = _vmstat("node_vmstat_pswpout", "Pages written to swap since boot.")
+MAJOR_FAULTS = _vmstat("node_vmstat_pgmajfault", "Page faults that had to read a disk.", unshown=_NODE)
+HOST_OOM_KILLS = _vmstat("node_vmstat_oom_kill", "Processes the kernel killed for memory.", unshown=_NODE)
+
+# --- pressure: /proc/pressure
+_pressure = partial(Metric, "pressure", kind=Kind.COUNTER, unit="seconds")
+CPU_WAITING = _pressure("node_pressure_cpu_waiting_seconds_total", "Time some process waited for a CPU.")
+MEMORY_WAITING = _pressure(
+    "node_pressure_memory_waiting_seconds_total", "Time some process waited for memory."
+)
+MEMORY_STALLED = _pressure(
+    "node_pressure_memory_stalled_seconds_total",
+    "Time no process went on for want of memory.",
+    unshown=_NODE,
+)
+IO_WAITING = _pressure("node_pressure_io_waiting_seconds_total", "Time some process waited for a disk.")
+IO_STALLED = _pressure(
+    "node_pressure_io_stalled_seconds_total",
+    "Time no process went on for want of a disk.",
+    unshown=_NODE,
+)
+
+# --- disk: /proc/diskstats
+_disk = partial(Metric, "disk", kind=Kind.COUNTER, labels=("device",))
+DISK_READS = _disk("node_disk_reads_completed_total", "Reads the device completed.")
+DISK_WRITES = _disk("node_disk_writes_completed_total", "Writes the device completed.")
+DISK_READ_BYTES = _disk("node_disk_read_bytes_total", "Bytes read.", unit="bytes", unshown=_NODE)
+DISK_WRITTEN_BYTES = _disk("node_disk_written_bytes_total", "Bytes written.", unit="bytes", unshown=_NODE)
+DISK_READ_TIME = _disk("node_disk_read_time_seconds_total", "Time all reads took.", unit="seconds")
+DISK_WRITE_TIME = _disk("node_disk_write_time_seconds_total", "Time all writes took.", unit="seconds")
+DISK_IO_NOW = _disk("node_disk_io_now", "Requests in flight now.", kind=Kind.GAUGE, unshown=_NODE)
+DISK_IO_TIME = _disk(
+    "node_disk_io_time_seconds_total", "Time the device was busy.", unit="seconds", unshown=_NODE
+)
+DISK_IO_TIME_WEIGHTED = _disk(
+    "node_disk_io_time_weighted_seconds_total",
+    "Time of all requests together: its rate is the average queue depth.",
+    unit="seconds",
+)
+DISK_QUEUE_DEPTH = _disk(
+    "floodmark_disk_queue_depth",
+    "Average number of requests queued or in service over the exporter's own last interval.",
+    kind=Kind.GAUGE,
+    unshown="for those without a rate at hand: curl, scripts, the live page",
+)
+
+# --- filesystem: /proc/1/mountinfo, statvfs
+_filesystem = partial(Metric, "filesystem", unit="bytes", labels=("device", "fstype", "mountpoint"))
+FS_SIZE = _filesystem("node_filesystem_size_bytes", "Size of the file system.")
+FS_FREE = _filesystem("node_filesystem_free_bytes", "Free bytes, root's reserve included.", unshown=_NODE)
+FS_AVAIL = _filesystem("node_filesystem_avail_bytes", "Bytes free to ordinary users.")
+FS_READONLY = _filesystem("node_filesystem_readonly", "1 if mounted read-only.", unit="", unshown=_NODE)
+FS_ERROR = _filesystem(
+    "node_filesystem_device_error", "1 if the file system didn't answer.", unit="", unshown=_NODE
+)
+
+# --- netstat: /proc/net/netstat
+_netstat = partial(Metric, "netstat", kind=Kind.UNTYPED)
+LISTEN_OVERFLOWS = _netstat(
+    "node_netstat_TcpExt_ListenOverflows", "Connections dropped as a listen queue was full."
+)
+LISTEN_DROPS = _netstat(
+    "node_netstat_TcpExt_ListenDrops",
+    "Connections to listening sockets dropped for any reason.",
+    unshown=_NODE,
+)
+
+# --- filefd: /proc/sys/fs/file-nr
+FILES_OPEN = Metric("filefd", "node_filefd_allocated", "Open files of the whole host.", unshown=_NODE)
+
+# --- gunicorn: every master on the host, from outside
+_gunicorn = partial(Metric, "gunicorn", labels=("app",))
+_worker = partial(Metric, "gunicorn", labels=("app", "worker"))
+UP = _gunicorn("gunicorn_up", "1 while a master of the app runs; 0 once all are gone.")
+INFO = _gunicorn(
+    "gunicorn_info",
+    "Always 1; what the master's command line, environment, config file and installation say.",
+    labels=("app", "version", "worker_class", "preload"),
+    unshown="joined by hand; a value that can't be known from outside is 'unknown'",
+)
+SETTING = _gunicorn(
+    "gunicorn_config",
+    "A numeric setting of the app, where it can be known from outside.",
+    labels=("app", "setting"),
+)
+WORKERS = _gunicorn(
+    "gunicorn_workers",
+    "Live workers by what they are doing; unknown where that can't be seen.",
+    labels=("app", "state"),
+)
+WORKERS_TARGET = _gunicorn("gunicorn_workers_target", "Workers the app is configured to have.")
+SLOTS = _gunicorn(
+    "gunicorn_slots",
+    "Requests the app can serve at once: workers x threads.",
+    unshown="issue 3 adds its panel",
+)
+EXITS = _gunicorn(
+    "gunicorn_worker_exits_total",
+    "Worker exits by cause, since floodmark first saw the app.",
+    Kind.COUNTER,
+    labels=("app", "cause"),
+)
+SIGKILLS = _gunicorn(
+    "gunicorn_worker_sigkills_total", "Workers ended by signal 9, whoever sent it.", Kind.COUNTER
+)
+BOOTS = _gunicorn(
+    "gunicorn_worker_boots_total", "Workers started since floodmark first saw the app.", Kind.COUNTER
+)
+RELOADS = _gunicorn("gunicorn_reloads_total", "Reloads (SIGHUP) seen in gunicorn's log.", Kind.COUNTER)
+WORKER_INFO = _worker(
+    "gunicorn_worker_info",
+    "Always 1; the pid behind a worker slot.",
+    labels=("app", "worker", "pid"),
+    unshown="to find the process to look at, by hand",
+)
+WORKER_START = _worker("gunicorn_worker_start_time_seconds", "Unix time the worker started.", unit="seconds")
+WORKER_HEARTBEAT = _worker(
+    "gunicorn_worker_heartbeat_age_seconds",
+    "Time since the worker last told its master that it lives; gunicorn kills it at its timeout.",
+    unit="seconds",
+)
+WORKER_CPU = _worker(
+    "gunicorn_worker_cpu_seconds_total", "CPU time of the worker, user and system.", Kind.COUNTER, "seconds"
+)
+WORKER_RESIDENT = _worker(
+    "gunicorn_worker_resident_memory_bytes", "Resident memory of the worker.", unit="bytes"
+)
+WORKER_SWAP = _worker(
+    "gunicorn_worker_swap_bytes", "Memory of the worker in swap.", unit="bytes", unshown="for queries by hand"
+)
+WORKER_FDS = _worker("gunicorn_worker_open_fds", "Open files of the worker.", unshown="for queries by hand")
+WORKER_THREADS = _worker("gunicorn_worker_threads", "Threads of the worker.", unshown="for queries by hand")
+MEMORY = _gunicorn(
+    "gunicorn_memory_bytes",
+    "Memory of the master and all workers together. Pages shared under preload count once for each.",
+    unit="bytes",
+    labels=("app", "kind"),
+)
+MEMORY_LIMIT = _gunicorn(
+    "gunicorn_memory_limit_bytes",
+    "The smallest of the app's cgroup limits and the host's memory.",
+    unit="bytes",
+)
+MEMORY_HEADROOM = _gunicorn(
+    "gunicorn_memory_headroom_bytes",
+    "Memory left before that limit: the smaller of what its cgroup and the host have to give.",
+    unit="bytes",
+)
+
+# --- requests: gunicorn's own StatsD
+_requests = partial(Metric, "requests", kind=Kind.COUNTER)
+REQUESTS = _requests(
+    "gunicorn_requests_total",
+    "Requests served, by status code; method only where the agent tells it.",
+    labels=("app", "method", "status"),
+)
+REQUEST_DURATION = _requests(
+    "gunicorn_request_duration_seconds",
+    "Time from the worker's first look at a request to its last byte.",
+    kind=Kind.HISTOGRAM,
+    unit="seconds",
+    labels=("app",),
+)
+STATSD_REJECTED = _requests(
+    "floodmark_statsd_rejected_total",
+    "StatsD datagrams that were not understood, or came from one app too many.",
+    unshown="to look at when requests are missing",
+)
+
+# --- itself: made by the scrape, not by a collector
+_itself = partial(Metric, "itself")
+BUILD_INFO = _itself(
+    "floodmark_build_info",
+    "Always 1; floodmark's version.",
+    labels=("version",),
+    unshown="to see what runs where",
+)
+COLLECTOR_DURATION = _itself(
+    "floodmark_scrape_collector_duration_seconds",
+    "Time the collector took in this scrape.",
+    unit="seconds",
+    labels=("collector",),
+    unshown="to look at when a scrape is slow",
+)
+COLLECTOR_SUCCESS = _itself(
+    "floodmark_scrape_collector_success", "1 if the collector worked in this scrape.", labels=("collector",)
+)
+SOURCE_AVAILABLE = _itself(
+    "floodmark_source_available",
+    "1 if floodmark can use the source; 0 where something (mostly a permission) is missing.",
+    labels=("source",),
+)
+
+ALL: tuple[Metric, ...] = tuple(row for row in list(globals().values()) if isinstance(row, Metric))
