@@ -1,0 +1,59 @@
+"""The configuration of the demo's Prometheus and Alertmanager: the shipped files, quick and on the demo's ports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Someone is watching: don't have them wait as long as a night's on-call would.
+_EVERY = "5s"
+
+
+def prometheus(rules: Path, exporter: str, alertmanager: str) -> str:
+    """Prometheus' configuration: the exporter, Alertmanager and the rules of a folder.
+
+    Args:
+        rules: the folder with *.rules.yml.
+        exporter: its host:port.
+        alertmanager: its host:port.
+    """
+    return yaml.safe_dump(
+        {
+            "global": {"scrape_interval": _EVERY, "scrape_timeout": "4s", "evaluation_interval": _EVERY},
+            "rule_files": [str(rules / "*.rules.yml")],
+            "scrape_configs": [{"job_name": "floodmark", "static_configs": [{"targets": [exporter]}]}],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
+        }
+    )
+
+
+def alertmanager(shipped: Path, webhook_file: Path) -> str:
+    """The shipped Alertmanager configuration with another webhook and hardly any grouping delay.
+
+    Args:
+        shipped: the alertmanager.yml to start from; its templates stay where they are.
+        webhook_file: the file that has the Slack webhook's address.
+    """
+    config: dict[str, Any] = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+    everywhere = config.setdefault("global", {})
+    everywhere.pop("slack_api_url", None)
+    everywhere["slack_api_url_file"] = str(webhook_file)
+    # Relative paths are relative to the configuration's own folder, and this one gets a folder elsewhere.
+    config["templates"] = [str(shipped.parent / template) for template in config.get("templates", [])]
+    for receiver in config["receivers"]:
+        for slack in receiver.get("slack_configs", []):
+            slack.pop("api_url_file", None)
+            slack.pop("api_url", None)
+    _hurry(config["route"])
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+
+
+def _hurry(route: dict[str, Any]) -> None:
+    route["group_wait"] = "1s"
+    route["group_interval"] = _EVERY
+    for child in route.get("routes", []):
+        _hurry(child)

@@ -1,0 +1,214 @@
+"""Slack messages as HTML, looking as they would in Slack.
+
+Follows https://api.slack.com/reference/surfaces/formatting (mrkdwn) and
+https://api.slack.com/reference/messaging/attachments.
+The texts come from alerts, that is from anywhere: nothing of them reaches the page unescaped.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from deploy.demo.slack import Message
+
+_COLORS = {"good": "#2eb886", "warning": "#daa038", "danger": "#a30200"}
+_FOLD_CHARACTERS, _FOLD_LINES = 700, 5  # Slack folds an attachment's text that is longer
+
+# floodmark's own sign, where the sender has none.
+_WAVE = (
+    '<svg viewBox="0 0 36 36" fill="none" stroke="#1264a3" stroke-width="3" stroke-linecap="round">'
+    '<path d="M6 15q4-5 8 0t8 0 8 0"/><path d="M6 24q4-5 8 0t8 0 8 0" opacity=".45"/></svg>'
+)
+
+# A few of Slack's short names: those alerts use. One that isn't here stays as it is, as in Slack.
+_EMOJI = {
+    "bangbang": "‼️",
+    "bar_chart": "📊",
+    "bell": "🔔",
+    "boom": "💥",
+    "book": "📖",
+    "bulb": "💡",
+    "chart_with_upwards_trend": "📈",
+    "clock1": "🕐",
+    "droplet": "💧",
+    "exclamation": "❗",
+    "eyes": "👀",
+    "fire": "🔥",
+    "floppy_disk": "💾",
+    "green_heart": "💚",
+    "heavy_check_mark": "✔️",
+    "hourglass": "⌛",
+    "hourglass_flowing_sand": "⏳",
+    "information_source": "ℹ️",  # noqa: RUF001  # it is the emoji
+    "large_blue_circle": "🔵",
+    "large_green_circle": "🟢",
+    "large_orange_circle": "🟠",
+    "large_yellow_circle": "🟡",
+    "link": "🔗",
+    "mag": "🔍",
+    "no_bell": "🔕",
+    "ocean": "🌊",
+    "red_circle": "🔴",
+    "rotating_light": "🚨",
+    "skull": "💀",
+    "skull_and_crossbones": "☠️",
+    "snail": "🐌",
+    "stopwatch": "⏱️",
+    "timer_clock": "⏲️",
+    "warning": "⚠️",
+    "water_wave": "🌊",
+    "white_check_mark": "✅",
+    "wrench": "🔧",
+    "x": "❌",
+    "zap": "⚡",
+}
+
+
+def mrkdwn(text: str, *, formatted: bool = True) -> str:
+    """Slack's markup as HTML. Links and emoji always work; *bold* and its like only where `formatted`."""
+    kept: list[str] = []  # pieces that are done: code and links, whose inside isn't looked at again
+
+    def keep(done: str) -> str:
+        kept.append(done)
+        return f"\0{len(kept) - 1}\0"
+
+    text = text.replace("\0", "").strip("\n")
+    if formatted:
+        text = re.sub(
+            r"```\n?(.+?)```\n?", lambda m: keep(f"<pre>{_escape(m[1])}</pre>"), text, flags=re.DOTALL
+        )
+        text = re.sub(r"`([^`\n]+)`", lambda m: keep(f"<code>{_escape(m[1])}</code>"), text)
+    text = re.sub(r"<([^<>|\n\0]+)(?:\|([^<>\n]*))?>", lambda m: keep(_link(m[1], m[2] or m[1])), text)
+    text = emoji(_escape(text))
+    if formatted:
+        for mark, tag in (("*", "b"), ("_", "i"), ("~", "s")):
+            m = re.escape(mark)
+            text = re.sub(
+                rf"(?<![\w{m}]){m}(?=\S)([^{m}\n]+?)(?<=\S){m}(?![\w{m}])", rf"<{tag}>\1</{tag}>", text
+            )
+        text = re.sub(r"(?:^|(?<=\0))&gt; ?(.*)\n?", r"<blockquote>\1</blockquote>", text, flags=re.MULTILINE)
+    text = text.replace("\n", "<br>")
+    while "\0" in text:  # a link's text may hold code that was kept before it
+        text = re.sub(r"\0(\d+)\0", lambda m: kept[int(m[1])], text)
+    return text
+
+
+def _link(target: str, text: str) -> str:
+    """A link if it leads to the web; anything else (javascript:, @channel) is shown as text."""
+    if re.match(r"(https?://|mailto:)", target):
+        return _anchor(target, _escape(text))
+    if target[0] in "!@#":
+        return f'<span class="mention">@{_escape(text.lstrip("!@#"))}</span>'
+    return _escape(text)
+
+
+def _anchor(url: str, shown: str, style: str = "") -> str:
+    """A link to `url` around HTML that is safe already."""
+    return f'<a class="{style}" href="{_escape(url)}" target="_blank" rel="noopener noreferrer">{shown}</a>'
+
+
+def _escape(text: str) -> str:
+    """Escape for HTML. Slack has senders write & < > as entities already: those mean the one sign."""
+    for entity, sign in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
+        text = text.replace(entity, sign)
+    return html.escape(text)
+
+
+def emoji(text: str) -> str:
+    """Short names such as :fire: as the signs they stand for."""
+    return re.sub(r":([a-z0-9_]+):", lambda m: _EMOJI.get(m[1], m[0]), text)
+
+
+# --- HTML
+
+
+def render(messages: Iterable[Message]) -> str:
+    """The whole page, oldest message first, as Slack has it."""
+    shown = "\n".join(map(_message, messages))
+    return Path(__file__).with_suffix(".html").read_text(encoding="utf-8").replace("{{messages}}", shown)
+
+
+def _message(message: Message) -> str:
+    payload = message.payload
+    when = time.localtime(message.time)
+    name = str(payload.get("username") or "incoming-webhook")
+    icon = html.escape(emoji(str(payload.get("icon_emoji") or ""))) or _WAVE
+    text = f'<div class="text">{mrkdwn(str(payload["text"]))}</div>' if payload.get("text") else ""
+    attachments = "".join(
+        _attachment(one, f"{message.number}-{place}") for place, one in enumerate(payload["attachments"])
+    )
+    return f"""<article id="m{message.number}">
+  <div class="avatar" aria-hidden="true">{icon}</div>
+  <div class="body">
+    <div class="head"><b>{html.escape(name)}</b> <span class="app">APP</span>
+      <time datetime="{time.strftime("%FT%T%z", when)}">{time.strftime("%H:%M:%S", when)}</time></div>
+    {text}{attachments}
+  </div>
+</article>"""
+
+
+def _attachment(one: dict[str, Any], place: str) -> str:
+    given = one.get("mrkdwn_in")
+    formatted = {str(name) for name in given} if isinstance(given, list) else {"text", "pretext"}
+
+    def part(key: str) -> str:
+        return mrkdwn(str(one[key]), formatted=key in formatted) if one.get(key) else ""
+
+    color = _COLORS.get(str(one.get("color")), str(one.get("color")))
+    if not re.fullmatch(r"#?[0-9A-Fa-f]{3}([0-9A-Fa-f]{3})?", color):
+        color = "#dddddd"
+    title = emoji(_escape(str(one.get("title") or "")))
+    if title and re.match(r"https?://", str(one.get("title_link"))):
+        title = _anchor(str(one["title_link"]), title)
+    fields = "".join(_field(field, formatted="fields" in formatted) for field in _dicts(one.get("fields")))
+    buttons = "".join(_button(action) for action in _dicts(one.get("actions")))
+    pieces = [
+        f'<div class="title">{title}</div>' if title else "",
+        _folded(part("text"), str(one.get("text") or ""), place),
+        f'<dl class="fields">{fields}</dl>' if fields else "",
+        f'<div class="actions">{buttons}</div>' if buttons else "",
+        f'<div class="footer">{mrkdwn(str(one["footer"]), formatted=False)}</div>'
+        if one.get("footer")
+        else "",
+    ]
+    pretext = f'<div class="text">{part("pretext")}</div>' if one.get("pretext") else ""
+    return f"""{pretext}
+    <div class="attachment"><div class="bar" style="background:#{color.lstrip("#")}"></div>
+      <div class="content">{"".join(pieces)}</div></div>"""
+
+
+def _folded(shown: str, text: str, place: str) -> str:
+    """An attachment's text, behind "Show more" where Slack would hide the rest."""
+    if not shown:
+        return ""
+    if len(text) < _FOLD_CHARACTERS and text.strip().count("\n") < _FOLD_LINES:
+        return f'<div class="text">{shown}</div>'
+    return (
+        f'<input type="checkbox" id="fold-{place}"><div class="text fold">{shown}</div>'
+        f'<label for="fold-{place}"><span>Show more</span><span>Show less</span></label>'
+    )
+
+
+def _field(field: dict[str, Any], *, formatted: bool) -> str:
+    size = "short" if field.get("short") else "long"
+    value = mrkdwn(str(field.get("value") or ""), formatted=formatted)
+    return f'<div class="{size}"><dt>{_escape(str(field.get("title") or ""))}</dt><dd>{value}</dd></div>'
+
+
+def _button(action: dict[str, Any]) -> str:
+    style = {"primary": "primary", "danger": "danger"}.get(str(action.get("style")), "plain")
+    text = emoji(_escape(str(action.get("text") or "")))
+    if not re.match(r"https?://", str(action.get("url"))):
+        return f'<span class="button {style}">{text}</span>'
+    return _anchor(str(action["url"]), text, f"button {style}")
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
