@@ -5,6 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from floodmark.sources.procfs.diskstats import QueueDepth
+from floodmark.sources.procfs.stat import Ratchet
+from floodmark.sources.statvfs import FileSystems
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -21,9 +25,15 @@ class Facts:
         proc: the host's /proc.
         watch: the gunicorns of the host and how their workers ended.
         requests: what gunicorn's StatsD told so far.
+        cpu_ratchet: keeps CPU times from running backwards between scrapes.
+        disk_queue: remembers the last reading of the disks.
+        file_systems: remembers which of them don't answer.
     """
 
     root: Path
     proc: Path
     watch: Watch
     requests: Requests
+    cpu_ratchet: Ratchet = dataclasses.field(default_factory=Ratchet)
+    disk_queue: QueueDepth = dataclasses.field(default_factory=QueueDepth)
+    file_systems: FileSystems = dataclasses.field(default_factory=FileSystems)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from floodmark.collectors import load
+from floodmark.collectors import cpu, disk, filefd, filesystem, load, memory, netstat, pressure, vmstat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,4 +20,14 @@ class Collector(NamedTuple):
     collect: Callable[[Facts], Iterable[Sample]]
 
 
-COLLECTORS: tuple[Collector, ...] = (Collector("load", load.collect),)
+COLLECTORS: tuple[Collector, ...] = (
+    Collector("load", load.collect),
+    Collector("cpu", cpu.collect),
+    Collector("memory", memory.collect),
+    Collector("vmstat", vmstat.collect),
+    Collector("pressure", pressure.collect),
+    Collector("disk", disk.collect),
+    Collector("filesystem", filesystem.collect),
+    Collector("netstat", netstat.collect),
+    Collector("filefd", filefd.collect),
+)
