@@ -1,0 +1,512 @@
+"""Grafana panels with sane defaults, and the classic JSON (schemaVersion 42) they become.
+
+The only import of grafanalib. Version 0.7.1 writes the model of 2017 (schemaVersion 12) with panels of
+several ages; what Grafana reads today comes through ``extraJson``, what it no longer reads is dropped by
+``_normalise``. https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
+"""
+
+# ruff: noqa: TID251 - the ban keeps floodmark from importing dashboards; this is dashboards itself
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import string
+from typing import TYPE_CHECKING, Any, Literal
+
+from grafanalib import core
+from grafanalib._gen import DashboardEncoder
+
+from floodmark import catalogue
+
+from . import palette, query
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .palette import Scale
+
+Json = dict[str, Any]
+
+SCHEMA_VERSION = 42
+COLUMNS = 24
+TAG = "floodmark"
+DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+
+# What grafanalib writes and today's Grafana doesn't know, or would obey to our harm: maxDataPoints 100
+# and intervalFactor 2 hide spikes. All are at their default wherever they may be dropped.
+_DEAD: Mapping[str, frozenset[str]] = {
+    "dashboard": frozenset({"__inputs", "gnetId", "hideControls", "rows", "sharedCrosshair", "style"}),
+    "panel": frozenset(
+        {
+            *("cacheTimeout", "color", "columns", "editable", "error", "fontSize", "height"),
+            *("hideTimeOverride", "mappings", "maxDataPoints", "minSpan", "span", "transparent"),
+        }
+    ),
+    "options": frozenset({"fieldOptions", "showThresholdLabels", "showThresholdMarkers"}),
+    "target": frozenset({"hide", "interval", "intervalFactor", "metric", "query", "step", "target"}),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Query:
+    """One PromQL query of a panel.
+
+    Attributes:
+        expr: PromQL, made with the functions of query.py.
+        legend: what each of its series is called; Grafana fills in {{label}}.
+        line: draws it as a dashed line of this colour: a threshold or a limit, not a measurement.
+        unit: Grafana's name of its unit, where it isn't the panel's.
+        scale: its steps of colour, where they aren't the panel's.
+    """
+
+    expr: str
+    legend: str
+    line: str = ""
+    unit: str = ""
+    scale: Scale = ()
+
+
+def threshold(name: query.ThresholdName, legend: str = "alert threshold") -> Query:
+    """The dashed line from which on an alert fires: the series that the alert itself compares with."""
+    return Query(query.threshold(name), legend, line=palette.THRESHOLD)
+
+
+def stat(  # noqa: PLR0913 - what differs between panels is exactly this
+    number: int,
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str,
+    width: int = 6,
+    height: int = 3,
+    scale: Scale = palette.PLAIN,
+    colours: Mapping[str, str] | None = None,
+    spark: bool = False,
+    words: Mapping[int, tuple[str, str]] | None = None,
+    decimals: int | None = None,
+) -> core.Panel:
+    """Big numbers, the newest of each series. ``spark`` draws the recent past behind them.
+
+    ``words`` maps a value to (text, colour), for states. Without ``spark`` the query is instant: what is
+    shown is true now, and a series that has ended is not shown.
+    """
+    mappings = [
+        {"type": "value", "options": {str(value): {"text": text, "color": colour, "index": index}}}
+        for index, (value, (text, colour)) in enumerate((words or {}).items())
+    ]
+    return _panel(
+        core.Stat,
+        number,
+        title,
+        description,
+        [_target(letter, each, instant=not spark) for letter, each in _lettered(queries)],
+        size=(width, height),
+        defaults={
+            "unit": unit,
+            "decimals": decimals,
+            "color": {"mode": "thresholds"},
+            "thresholds": _steps(scale),
+            "mappings": mappings,
+            "noValue": None,
+        },
+        overrides=[*_overrides(queries), *_coloured(colours)],
+        options={
+            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+            "graphMode": "area" if spark else "none",
+            "colorMode": "value",
+            "justifyMode": "auto",
+            "orientation": "auto",
+            # Alone, the title says what it is; together, each needs its name.
+            "textMode": "auto" if len(queries) == 1 and "{{" not in queries[0].legend else "value_and_name",
+            "wideLayout": True,
+        },
+    )
+
+
+def timeseries(  # noqa: PLR0913 - what differs between panels is exactly this
+    number: int,
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str,
+    width: int = 8,
+    height: int = 7,
+    colours: Mapping[str, str] | None = None,
+    draw: Literal["line", "bars"] = "line",
+    stack: bool = False,
+    least: float | None = 0,
+    most: float | None = None,
+    every: str = "",
+) -> core.Panel:
+    """Lines over time; or bars, for events. Gaps stay gaps: a hole in the data is a finding.
+
+    ``least`` and ``most`` are the ends of the axis (None: as the data has it), ``every`` is the shortest
+    step of the query ("1m").
+    """
+    bars = draw == "bars"
+    return _panel(
+        core.TimeSeries,
+        number,
+        title,
+        description,
+        [_target(letter, each) for letter, each in _lettered(queries)],
+        size=(width, height),
+        interval=every or None,
+        defaults={
+            "unit": unit,
+            "min": least,
+            "max": most,
+            "color": {"mode": "palette-classic"},
+            "thresholds": _steps(palette.PLAIN),
+            "custom": {
+                "drawStyle": draw,
+                "fillOpacity": 80 if bars else 40 if stack else 8,
+                "lineWidth": 0 if bars or stack else 2,
+                "showPoints": "never",
+                "spanNulls": False,
+                "stacking": {"group": "A", "mode": "normal" if stack or bars else "none"},
+            },
+        },
+        overrides=[*_coloured(colours), *_overrides(queries)],
+        options={
+            "legend": {"calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": True},
+            "tooltip": {"mode": "multi", "sort": "desc"},
+        },
+    )
+
+
+def bargauge(  # noqa: PLR0913 - what differs between panels is exactly this
+    number: int,
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str,
+    width: int = 8,
+    height: int = 7,
+    colours: Mapping[str, str] | None = None,
+    scale: Scale = palette.PLAIN,
+    most: float | None = None,
+) -> core.Panel:
+    """One horizontal bar for each series, now."""
+    return _panel(
+        core.BarGauge,
+        number,
+        title,
+        description,
+        [_target(letter, each, instant=True) for letter, each in _lettered(queries)],
+        size=(width, height),
+        defaults={
+            "unit": unit,
+            "min": 0,
+            "max": most,
+            "color": {"mode": "thresholds"},
+            "thresholds": _steps(scale),
+        },
+        overrides=[*_coloured(colours), *_overrides(queries)],
+        options={
+            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+            "displayMode": "basic",
+            "orientation": "horizontal",
+            "showUnfilled": True,
+            "valueMode": "color",
+        },
+    )
+
+
+def table(  # noqa: PLR0913 - what differs between panels is exactly this
+    number: int,
+    title: str,
+    description: str,
+    expr: str,
+    *,
+    unit: str = "none",
+    width: int = 12,
+    height: int = 7,
+    value: str = "",
+) -> core.Panel:
+    """One row for each series of ``expr``, now: its labels, and its value under the heading ``value``.
+
+    Which columns there are, the expression says by what it groups by: six at most read on a phone.
+    """
+    hidden = {"id": "custom.hidden", "value": True}
+    shown = {"id": "displayName", "value": value}
+    return _panel(
+        core.Table,
+        number,
+        title,
+        description,
+        [_target("A", Query(expr, "__auto"), instant=True) | {"format": "table"}],
+        size=(width, height),
+        defaults={
+            "unit": unit,
+            "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "displayMode": None},
+            "thresholds": _steps(palette.PLAIN),
+        },
+        overrides=[
+            {"matcher": {"id": "byName", "options": "Time"}, "properties": [hidden]},
+            {"matcher": {"id": "byName", "options": "Value"}, "properties": [shown if value else hidden]},
+        ],
+        options={"showHeader": True, "cellHeight": "sm"},
+    )
+
+
+def row(title: str, *panels: core.Panel) -> core.RowPanel:
+    """A collapsed row: what to look at once the first screen has said where."""
+    return core.RowPanel(title=title, collapsed=True, panels=list(panels))
+
+
+def dashboard(uid: str, title: str, description: str, panels: Sequence[core.Panel]) -> Json:
+    """The whole dashboard, as Grafana's classic JSON: for provisioning and for import alike.
+
+    Panels flow from left to right in the order given and wrap at 24 columns.
+    """
+    _lay_out(panels)
+    model = core.Dashboard(
+        uid=uid,
+        title=title,
+        description=description,
+        schemaVersion=SCHEMA_VERSION,
+        editable=False,
+        tags=[TAG],
+        graphTooltip=1,
+        timezone="browser",
+        refresh="30s",
+        time=core.Time("now-1h", "now"),
+        timePicker=core.TimePicker(
+            # The shortest is 30 s: more often, and the dashboard is load on the host it watches.
+            refreshIntervals=["30s", "1m", "5m", "15m", "1h"],
+            timeOptions=["15m", "1h", "6h", "24h", "7d"],
+        ),
+        templating=core.Templating(list=_variables()),
+        annotations=core.Annotations(list=_annotations()),
+        links=[
+            {
+                "type": "dashboards",
+                "tags": [TAG],
+                "title": TAG,
+                "asDropdown": True,
+                "includeVars": True,
+                "keepTime": True,
+                "targetBlank": False,
+                "icon": "external link",
+                "tooltip": "The other dashboards, for the same time and the same choice",
+                "url": "",
+            }
+        ],
+        panels=list(panels),
+    )
+    plain: Json = json.loads(json.dumps(model.to_json_data(), cls=DashboardEncoder))
+    return _normalise(plain)
+
+
+def render(plain: Json) -> str:
+    """The text of a dashboard's file: keys sorted, so that equal dashboards are equal files."""
+    return json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _panel(  # noqa: PLR0913 - the parts every panel has
+    kind: type[core.Panel],
+    number: int,
+    title: str,
+    description: str,
+    targets: list[Json],
+    *,
+    size: tuple[int, int],
+    defaults: Json,
+    overrides: list[Json],
+    options: Json,
+    interval: str | None = None,
+) -> core.Panel:
+    width, height = size
+    return kind(
+        id=number,
+        title=title,
+        description=" ".join(description.split()),
+        dataSource=DATASOURCE,
+        targets=targets,
+        interval=interval,
+        gridPos=core.GridPos(h=height, w=width, x=0, y=0),
+        extraJson={"fieldConfig": {"defaults": defaults, "overrides": overrides}, "options": options},
+    )
+
+
+def _lettered(queries: Iterable[Query]) -> Iterable[tuple[str, Query]]:
+    return zip(string.ascii_uppercase, queries, strict=False)
+
+
+def _target(letter: str, each: Query, *, instant: bool = False) -> Json:
+    plain: Json = core.Target(
+        expr=each.expr, legendFormat=each.legend, refId=letter, instant=instant, datasource=DATASOURCE
+    ).to_json_data()
+    return plain | {"editorMode": "code", "range": not instant}
+
+
+def _steps(scale: Scale) -> Json:
+    return {"mode": "absolute", "steps": [{"value": value, "color": colour} for value, colour in scale]}
+
+
+def _coloured(colours: Mapping[str, str] | None) -> list[Json]:
+    return [
+        {
+            # A whole word ("in" is not "instance"), but the first digit of a status: 5 is 502.
+            "matcher": {"id": "byRegexp", "options": f"/^{name}/" if name.isdigit() else f"/^{name}\\b/"},
+            "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}],
+        }
+        for name, colour in (colours or {}).items()
+    ]
+
+
+def _overrides(queries: Iterable[Query]) -> list[Json]:
+    found = []
+    for letter, each in _lettered(queries):
+        properties: list[Json] = []
+        if each.unit:
+            properties.append({"id": "unit", "value": each.unit})
+        if each.scale:
+            properties.append({"id": "thresholds", "value": _steps(each.scale)})
+        if each.line:
+            properties += [
+                {"id": "color", "value": {"mode": "fixed", "fixedColor": each.line}},
+                {"id": "custom.drawStyle", "value": "line"},
+                {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [8, 6]}},
+                {"id": "custom.lineWidth", "value": 2},
+                {"id": "custom.fillOpacity", "value": 0},
+                {"id": "custom.stacking", "value": {"group": "A", "mode": "none"}},
+            ]
+        if properties:
+            found.append({"matcher": {"id": "byFrameRefID", "options": letter}, "properties": properties})
+    return found
+
+
+def _variables() -> list[Json]:
+    """The variables data source, job, instance and app, each narrowing the next."""
+    source = {
+        "name": "datasource",
+        "label": "Data source",
+        "type": "datasource",
+        "query": "prometheus",
+        "refresh": 1,
+        "regex": "",
+        "hide": 0,
+        "multi": False,
+        "includeAll": False,
+        "options": [],
+    }
+    # Every floodmark has its build info, whether it sees a gunicorn or not.
+    build, up = catalogue.BUILD_INFO.name, catalogue.UP.name
+    return [
+        source,
+        _variable("job", f"label_values({build}, job)"),
+        _variable("instance", f'label_values({build}{{job=~"$job"}}, instance)'),
+        _variable("app", f'label_values({up}{{job=~"$job",instance=~"$instance"}}, app)'),
+    ]
+
+
+def _variable(name: str, values: str) -> Json:
+    return {
+        "name": name,
+        "label": name.capitalize(),
+        "type": "query",
+        "datasource": DATASOURCE,
+        "query": values,
+        "definition": values,
+        "refresh": 2,  # on every change of the time range: what ran then, not what runs now
+        "sort": 1,
+        "regex": "",
+        "hide": 0,
+        "multi": True,
+        "includeAll": True,
+        "allValue": ".+",
+        "options": [],
+        "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
+    }
+
+
+def _annotations() -> list[Json]:
+    """Alerts while they fire, and deaths when they happen, on every time series of every dashboard."""
+    deaths = query.count(catalogue.EXITS, cause=query.UNWANTED)
+    return [
+        _annotation("Alerts", query.FIRING, "{{alertname}}", "{{app}} {{instance}} {{device}}", "orange"),
+        _annotation(
+            "Deaths",
+            f"sum by (job, instance, app, cause) ({deaths}) > 0",
+            "{{cause}}",
+            "a worker of {{app}} on {{instance}}",
+            "red",
+        ),
+    ]
+
+
+def _annotation(name: str, expr: str, title: str, text: str, colour: str) -> Json:
+    return {
+        "name": name,
+        "datasource": DATASOURCE,
+        "enable": True,
+        "hide": False,
+        "iconColor": colour,
+        "target": {"expr": expr, "interval": "1m", "refId": "Anno"},
+        "titleFormat": title,
+        "textFormat": text,
+        "tagKeys": "",
+    }
+
+
+def _lay_out(panels: Iterable[core.Panel], top: int = 0) -> int:
+    """Give every panel its place, from line ``top`` on; return the first free line below.
+
+    A collapsed row is one line high, and its panels lie as they will when it is opened.
+    """
+    left = tallest = 0
+    for panel in panels:
+        if isinstance(panel, core.RowPanel):
+            top, left, tallest = top + tallest, 0, 0
+            panel.gridPos = core.GridPos(h=1, w=COLUMNS, x=0, y=top)
+            top += 1
+            _lay_out(panel.panels, top)
+            continue
+        place = panel.gridPos
+        if left + place.w > COLUMNS:
+            top, left, tallest = top + tallest, 0, 0
+        place.x, place.y = left, top
+        left, tallest = left + place.w, max(tallest, place.h)
+    return top + tallest
+
+
+def _normalise(plain: Json) -> Json:
+    """What grafanalib wrote, as today's Grafana would save it."""
+    kept = _without("dashboard", plain) | {"id": None}
+    kept["panels"] = [_normal_panel(panel) for panel in plain["panels"]]
+    # No panel may link to a row, so rows need no number of their own choice: they come after all panels.
+    for number, panel in enumerate((panel for panel in kept["panels"] if panel["type"] == "row"), 1000):
+        panel["id"] = number
+    return kept
+
+
+def _normal_panel(panel: Json) -> Json:
+    if panel["type"] == "row":
+        return {
+            "type": "row",
+            "title": panel["title"],
+            "collapsed": True,
+            "gridPos": panel["gridPos"],
+            "panels": [_normal_panel(inner) for inner in panel["panels"]],
+        }
+    kept = _without("panel", panel)
+    kept["options"] = _without("options", panel["options"])
+    kept["targets"] = [_without("target", target) for target in panel["targets"]]
+    return {key: value for key, value in kept.items() if value != []}
+
+
+def _without(part: str, plain: Json) -> Json:
+    """A part of the model without its dead keys, and without what isn't set at any depth."""
+    return {key: value for key, value in _set(plain).items() if key not in _DEAD[part]}
+
+
+def _set(value: Any) -> Any:  # noqa: ANN401 - any JSON in, the same out
+    if isinstance(value, dict):
+        # The base step of a scale starts at minus infinity, written null: the one null with a meaning.
+        return {key: _set(inner) for key, inner in value.items() if inner is not None or key == "value"}
+    if isinstance(value, list):
+        return [_set(inner) for inner in value]
+    return value
