@@ -9,7 +9,8 @@ import contextlib
 import hashlib
 import html
 import os
-import socket
+import sqlite3
+import tempfile
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -46,13 +47,22 @@ def _front(_environ: WSGIEnvironment) -> str:
 
 
 def _report(environ: WSGIEnvironment) -> str:
-    """Wait as for a slow database: the worker blocks on a socket that stays silent and uses no CPU."""
+    """Wait for a database (SQLite) that somebody else has locked: no CPU, and inside C.
+
+    Python's signal handlers don't run meanwhile, as with psycopg. So gunicorn's SIGABRT at the timeout does
+    nothing, its SIGKILL follows, and its log asks "Perhaps out of memory?".
+    """
     seconds = _number(environ, "seconds", usual=2, most=3600)
-    ours, silent = socket.socketpair()
-    with ours, silent, contextlib.suppress(TimeoutError, BlockingIOError):
-        ours.settimeout(seconds)
-        ours.recv(1)
-    return f"The report took {seconds:g} s, all of them spent waiting."
+    with tempfile.TemporaryDirectory() as folder:
+        file = f"{folder}/shop.db"
+        with (
+            contextlib.closing(sqlite3.connect(file, isolation_level=None)) as holder,
+            contextlib.closing(sqlite3.connect(file, isolation_level=None, timeout=seconds)) as waiter,
+            contextlib.suppress(sqlite3.OperationalError),  # "database is locked", after all that time
+        ):
+            holder.execute("BEGIN EXCLUSIVE")
+            waiter.execute("BEGIN EXCLUSIVE")
+    return f"The report took {seconds:g} s, all of them spent waiting for a lock."
 
 
 def _upload(environ: WSGIEnvironment) -> str:
@@ -102,9 +112,9 @@ _FRONT = """
 <p>A small app under gunicorn, with four workers. Do it harm, and see what floodmark makes of it.</p>
 <dl>
   <dt><a href="/report?seconds=3">A slow report</a></dt>
-  <dd>The worker waits 3 s for a database that says nothing. Open four at once and nobody else is served.</dd>
+  <dd>The worker waits 3 s for a locked database. Open four at once and nobody else is served.</dd>
   <dt><a href="/report?seconds=60">A report that never ends</a></dt>
-  <dd>Longer than gunicorn's timeout: it kills the worker, and writes of memory in its log.</dd>
+  <dd>Longer than gunicorn's timeout: it kills the worker, and its log says <q>Perhaps out of memory?</q></dd>
   <dt><a href="/upload?mib=32">An upload that leaks</a></dt>
   <dd>The worker keeps 32 MiB for good. Again and again, and the kernel kills it.</dd>
   <dt><a href="/burn?seconds=5">A burner</a></dt>

@@ -1,4 +1,4 @@
-"""The configuration of the demo's Prometheus and Alertmanager: the shipped files, quick and on the demo's ports."""
+"""The demo's Prometheus and Alertmanager configuration: what is shipped, made quick, on the demo's ports."""
 
 from __future__ import annotations
 

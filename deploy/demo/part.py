@@ -15,12 +15,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Everything else a shell may have set (PYTHONPATH, GUNICORN_CMD_ARGS, http_proxy, ...) would play along.
-_KEPT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "TMPDIR", "TZ", "USER", "XDG_RUNTIME_DIR")
+_KEPT = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "TZ", "USER", "XDG_RUNTIME_DIR")
 
 
-def environment() -> dict[str, str]:
-    """The environment of every part: only what a program needs to find its way, and no proxy."""
-    return {name: os.environ[name] for name in _KEPT if name in os.environ} | {"no_proxy": "*"}
+def environment(temporary: Path) -> dict[str, str]:
+    """The environment of every part: only what a program needs to find its way, and no proxy.
+
+    Args:
+        temporary: the folder for what a part that is killed can't tidy up.
+    """
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return kept | {"TMPDIR": str(temporary), "no_proxy": "*"}
 
 
 class Part:
@@ -28,7 +33,7 @@ class Part:
 
     Attributes:
         name: what a person calls it.
-        log: the file that has what it says.
+        log: the file that has what it says; temporary files go to its folder.
         process: what runs, None before the start.
     """
 
@@ -44,7 +49,7 @@ class Part:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command,
-                env=environment(),
+                env=environment(self.log.parent),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
