@@ -81,11 +81,11 @@ class Demo:
         cleanup.callback(lambda: stop(self.parts, _STOP))
         cleanup.callback(self.stopping.set)
         self._make_cgroup()
-        self._start_app()
-        self._start_exporter()
         self._start_slack(cleanup)
+        self._start_exporter()
         self._start_alertmanager()
         self._start_prometheus()
+        self._start_app()
         threading.Thread(target=traffic.visit, args=(self.ports.app, self.stopping), daemon=True).start()
 
     def answers(self) -> dict[str, Callable[[], bool]]:

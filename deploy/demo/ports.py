@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from typing import NamedTuple
 
-
 _ROOTS_LAST = 1023
 
 

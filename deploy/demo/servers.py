@@ -38,7 +38,7 @@ SERVERS = {
     "alertmanager": Server(
         ("alertmanager", "prometheus-alertmanager"),
         "prometheus-alertmanager",
-        "usr/bin/prometheus-alertmanager",
+        "run/alertmanager",
     ),
     "amtool": Server(("amtool",), "prometheus-alertmanager", "usr/bin/amtool"),
     "prometheus-node-exporter": Server(
@@ -92,6 +92,8 @@ def _fetch(package: str) -> None:
             deb = _download(package, Path(temporary))
             unpacked = Path(temporary) / "unpacked"
             _run("dpkg", "-x", str(deb), str(unpacked))
+            if package == "prometheus-alertmanager":
+                _relocate_alertmanager(unpacked)
             unpacked.rename(home)
 
 
@@ -105,6 +107,30 @@ def _download(package: str, folder: Path) -> Path:
         _run("apt-get", *_APT, *own, "update", cwd=folder)
         _run("apt-get", *_APT, *own, "download", package, cwd=folder)
     return next(folder.glob("*.deb"))
+
+
+# Debian's Alertmanager reads its built-in templates from this folder and won't start without them.
+_SHARE = b"/usr/share/prometheus/alertmanager"
+
+_LAUNCHER = """\
+#!/bin/sh
+# Gives Alertmanager its own files as file descriptor 9: servers.py has written that into the program.
+home=$(dirname "$(dirname "$(readlink -f "$0")")")
+exec 9<"$home/usr/share/prometheus/alertmanager" "$home/usr/bin/prometheus-alertmanager" "$@"
+"""
+
+
+def _relocate_alertmanager(unpacked: Path) -> None:
+    """Have Alertmanager find its templates where they were unpacked.
+
+    The path stands in the program, and what replaces it must be as long: a descriptor's, filled with slashes.
+    """
+    program = unpacked / "usr/bin/prometheus-alertmanager"
+    program.write_bytes(program.read_bytes().replace(_SHARE, b"/proc/self/fd/9".ljust(len(_SHARE), b"/")))
+    launcher = unpacked / "run" / "alertmanager"
+    launcher.parent.mkdir()
+    launcher.write_text(_LAUNCHER)
+    launcher.chmod(0o755)
 
 
 # The sandbox user _apt can't enter root's cache folder; for anyone else the option changes nothing.
