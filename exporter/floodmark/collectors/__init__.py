@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from floodmark.collectors import cpu, disk, filefd, filesystem, load, memory, netstat, pressure, vmstat
+from floodmark.collectors import (
+    cpu,
+    disk,
+    filefd,
+    filesystem,
+    gunicorn,
+    load,
+    memory,
+    netstat,
+    pressure,
+    requests,
+    vmstat,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,4 +42,6 @@ COLLECTORS: tuple[Collector, ...] = (
     Collector("filesystem", filesystem.collect),
     Collector("netstat", netstat.collect),
     Collector("filefd", filefd.collect),
+    Collector("gunicorn", gunicorn.collect),
+    Collector("requests", requests.collect),
 )

@@ -1,0 +1,48 @@
+"""The command line: ``floodmark COMMAND``. Exit 0 good, 1 found something wrong, 2 usage or configuration."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from floodmark import __version__
+from floodmark.commands import serve
+from floodmark.config import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = {"serve": serve}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="floodmark", description="Why Gunicorn workers die, and the flood before it drowns the server."
+    )
+    top.add_argument("--version", action="version", version=f"floodmark {__version__}")
+    subparsers = top.add_subparsers(metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        sub = subparsers.add_parser(
+            name,
+            help=command.__doc__.splitlines()[0] if command.__doc__ else "",
+            description=command.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    arguments = parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except ConfigError as error:
+        print(f"floodmark: {error}", file=sys.stderr)  # noqa: T201 - said to the person who typed
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return status

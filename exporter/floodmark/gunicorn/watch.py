@@ -1,0 +1,604 @@
+"""Follows every gunicorn of the host: its workers, their slots, and how each of them ended.
+
+A worker is (pid, start time). It is noticed by process events or by a look at /proc, its end by process
+events, its pidfd or /proc, whichever is first, and counted once. The verdict waits for late evidence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import select
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from floodmark.gunicorn import find
+from floodmark.gunicorn.verdict import CAUSES, WANTED, Evidence, judge
+from floodmark.sources import cgroup, gunicornlog, pidfd
+from floodmark.sources.available import Available, Lack
+from floodmark.sources.gunicornlog import Ended, MasterSignal, Recycle, Timeout
+from floodmark.sources.heartbeat import Heartbeat
+from floodmark.sources.kmsg import KernelLog
+from floodmark.sources.logtail import LogTail
+from floodmark.sources.procevents import Exec, Exit, Fork, ProcessEvents
+from floodmark.sources.procfs import process, stat
+from floodmark.sources.procfs.process import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from floodmark.config import App
+    from floodmark.gunicorn.find import Master
+    from floodmark.sources.cgroup import MemoryCgroup
+    from floodmark.sources.kmsg import OomKill
+
+log = logging.getLogger(__name__)
+
+LOOK = 1.0  # seconds between looks at the workers
+SEARCH = 5.0  # seconds between searches for new masters
+SETTLE = 1.2  # seconds from an end to its verdict: the kernel's log and gunicorn's may come late
+_BATCH = 0.02  # seconds: on a host that forks without pause, look at events together
+_KILLS_KEPT = 60.0  # seconds; a kill's record comes tens of milliseconds before the end it explains
+_STOP_GRACE = 10.0  # seconds after graceful_timeout in which an end still belongs to the order to stop
+_DEFAULT_GRACE = 30.0  # gunicorn's graceful_timeout, where it can't be known
+
+NO_KERNEL_LOG = Lack(
+    "kernel log can't be read: {}",
+    "an OOM kill is at best probable, by the cgroup's counter",
+    "CAP_SYSLOG and /dev/kmsg (systemd: AmbientCapabilities=CAP_SYSLOG;"
+    " compose: cap_add: [SYSLOG] and devices: [/dev/kmsg])",
+)
+NO_EVENTS = Lack(
+    "process events can't be had: {}",
+    "workers that live less than a second may be missed",
+    "run in the host's network namespace; kernels before 6.18 may want CAP_NET_ADMIN too",
+)
+NO_STATUS = Lack(
+    "no source tells how a process ended: no process events, and this kernel's pidfd has no exit information",
+    "exit status is known only where gunicorn logs it",
+    "CAP_NET_ADMIN for process events, or Linux 6.15 or newer",
+)
+NO_LOG = Lack(
+    "gunicorn's log can't be followed: {}",
+    "recycles, reloads and shutdowns can't be told apart; a timeout is at best probable",
+    "start gunicorn with --error-logfile FILE that floodmark may read, or set apps: {{{}: {{log: FILE}}}}",
+)
+NO_HEARTBEAT = Lack(
+    "workers' heartbeats can't be seen: permission denied",
+    "without gunicorn's log a timeout can't be told from another kill",
+    "run as the app's user, or CAP_SYS_PTRACE (compose: cap_add: [SYS_PTRACE])",
+)
+
+
+class Clock(NamedTuple):
+    """Unix time, and one that never jumps; both in seconds."""
+
+    wall: Callable[[], float] = time.time
+    steady: Callable[[], float] = time.monotonic
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Worker:
+    """A worker and what is known of its end so far.
+
+    Attributes:
+        namespace_pid: its pid as gunicorn's log has it.
+        slot: its stable number among its app's live workers, from 0.
+        started: Unix time.
+        sure: seen to be a worker; before that it may still turn out to be a program that the master runs.
+        ended: steady time of its end, None while it lives.
+    """
+
+    identity: Identity
+    namespace_pid: int
+    slot: int
+    started: float
+    sure: bool
+    heartbeat: Heartbeat | None = None
+    descriptor: int | None = None
+    ended: float | None = None
+    ended_wall: float = 0.0
+    heartbeat_age: float | None = None
+    status: int | None = None
+    timeout_logged: bool = False
+    recycle_logged: bool = False
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Gunicorn:
+    """A master that is followed, its workers by pid, those that ended but aren't judged yet included.
+
+    Attributes:
+        log_understood: lines in gunicorn's own format came: a missing line means something.
+        log_at_info: among them one of level info.
+        signal: the last signal it handled that ends workers, and the Unix time it was seen.
+        oom_kills: its cgroup's OOM counter as far as it is explained.
+    """
+
+    master: Master
+    cgroup: MemoryCgroup | None
+    oom_kills: int | None
+    workers: dict[int, Worker] = dataclasses.field(default_factory=dict)
+    log: LogTail | None = None
+    log_understood: bool = False
+    log_at_info: bool = False
+    signal: tuple[str, float] = ("", 0.0)
+    gone: bool = False
+
+
+@dataclasses.dataclass(slots=True)
+class Tally:
+    """What is counted for an app since it was first seen."""
+
+    exits: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
+    sigkills: int = 0
+    boots: int = 0
+    reloads: int = 0
+
+
+class LiveWorker(NamedTuple):
+    """A live worker for the collector; ``heartbeat_age`` is in seconds, None where it can't be seen."""
+
+    identity: Identity
+    slot: int
+    started: float
+    heartbeat_age: float | None
+
+
+class AppState(NamedTuple):
+    """An app for the collector: its running masters (two during an upgrade, none once it stopped)."""
+
+    name: str
+    masters: tuple[Master, ...]
+    cgroups: tuple[MemoryCgroup, ...]
+    workers: tuple[LiveWorker, ...]
+    tally: Tally
+
+
+class Watch:
+    """Follows all gunicorns below a /proc folder. ``advance`` does the work, ``run`` repeats it.
+
+    Args:
+        root: the host's root folder.
+        proc: the host's /proc.
+        apps: configured apps by label.
+        available: where missing sources are noted.
+        clock: injected for tests.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        proc: Path,
+        apps: Mapping[str, App],
+        available: Available,
+        clock: Clock | None = None,
+    ) -> None:
+        self.available = available
+        self._root, self._proc, self._apps = root, proc, apps
+        self._clock = clock or Clock()
+        self._lock = threading.Lock()
+        self._gunicorns: list[Gunicorn] = []
+        self._tallies: dict[str, Tally] = {}
+        self._kills: dict[int, tuple[OomKill, float]] = {}
+        self._pidfds: dict[int, Worker] = {}
+        self._poll = select.poll()
+        self._looked = self._searched = float("-inf")
+        self._boot_time = stat.read(proc).boot_time
+        self._kernel_log: KernelLog | None = None
+        self._events: ProcessEvents | None = None
+        # In a recorded tree, or another pid namespace's, a pid is no process of ours to ask the kernel about.
+        self._live = _is_own(proc)
+        self._exit_information = self._live and pidfd.available()
+        if self._live:
+            self._open_sources()
+
+    # --- what others see
+
+    def state(self) -> list[AppState]:
+        """Return the state of every app seen so far."""
+        with self._lock:
+            return [self._app_state(name, tally) for name, tally in self._tallies.items()]
+
+    def run(self) -> None:
+        """Follow for ever."""
+        while True:
+            self._poll.poll(1000 * self._next())
+            try:
+                self.advance()
+            except Exception:
+                log.exception("watching gunicorns failed; trying again")
+                time.sleep(LOOK)
+            time.sleep(_BATCH)
+
+    def advance(self) -> None:
+        """Take in all that happened since the last call."""
+        with self._lock:
+            now = self._clock.steady()
+            self._read_kernel_log(now)
+            self._read_events()
+            self._read_pidfds()
+            if now - self._searched >= SEARCH:
+                self._searched = now
+                self._search()
+            if now - self._looked >= LOOK:
+                self._looked = now
+                self._look()
+            self._read_logs()
+            self._settle(now)
+
+    # --- sources
+
+    def _open_sources(self) -> None:
+        devices = (self._root / "dev/kmsg", self._root.__class__("/dev/kmsg"))
+        try:
+            self._kernel_log = KernelLog.open_first(devices)
+        except OSError as error:
+            lack = NO_KERNEL_LOG._replace(problem=NO_KERNEL_LOG.problem.format(error.strerror))
+            self.available.lacking(lack, "kernel_log")
+        else:
+            self.available.good("kernel_log")
+            self._poll.register(self._kernel_log, select.POLLIN)
+        try:
+            self._events = ProcessEvents()
+        except OSError as error:
+            lack = NO_EVENTS._replace(problem=NO_EVENTS.problem.format(error.strerror))
+            self.available.lacking(lack, "process_events")
+        else:
+            self.available.good("process_events")
+            self._poll.register(self._events, select.POLLIN)
+        if self._events or self._exit_information:
+            self.available.good("exit_status")
+        else:
+            self.available.lacking(NO_STATUS, "exit_status")
+
+    def _read_kernel_log(self, now: float) -> None:
+        if self._kernel_log is None:
+            return
+        for kill in self._kernel_log.kills():
+            self._kills[kill.pid] = kill, now
+        self._kills = {pid: seen for pid, seen in self._kills.items() if now - seen[1] < _KILLS_KEPT}
+
+    def _read_events(self) -> None:
+        for event in self._events.read() if self._events else ():
+            match event:
+                case Fork(parent, pid) if gunicorn := self._masters.get(parent):
+                    self._add(gunicorn, pid, sure=False)
+                case Exec(pid):
+                    for gunicorn, worker in self._find(pid):
+                        if not worker.sure:
+                            self._drop(gunicorn, worker)
+                case Exit(pid, status):
+                    for _, worker in self._find(pid):
+                        self._end(worker, status)
+                case None:  # some were lost
+                    self._looked = float("-inf")
+
+    def _read_pidfds(self) -> None:
+        for descriptor, _ in self._poll.poll(0) if self._pidfds else ():
+            if worker := self._pidfds.get(descriptor):
+                self._end(worker, pidfd.exit_status(descriptor))
+                self._release_pidfd(worker)
+
+    def _read_logs(self) -> None:
+        for gunicorn in self._gunicorns:
+            if gunicorn.log is None:
+                continue
+            for text in gunicorn.log.lines():
+                if line := gunicornlog.parse(text):
+                    self._log_line(gunicorn, line)
+
+    def _log_line(self, gunicorn: Gunicorn, line: gunicornlog.Line) -> None:
+        by_log_pid = {worker.namespace_pid: worker for worker in gunicorn.workers.values()}
+        if line.writer != gunicorn.master.namespace_pid and line.writer not in by_log_pid:
+            return  # another master's line in a shared file
+        gunicorn.log_understood = True
+        gunicorn.log_at_info |= line.level == "INFO"
+        match line.event:
+            case Timeout(pid) if pid in by_log_pid:
+                by_log_pid[pid].timeout_logged = True
+            case Recycle(pid) if pid in by_log_pid:
+                by_log_pid[pid].recycle_logged = True
+            case Ended(pid, status) if pid in by_log_pid:
+                self._end(by_log_pid[pid], status)
+            case MasterSignal(_, name):
+                if name == "hup":
+                    self._tally(gunicorn).reloads += 1
+                if name not in {"ttin", "usr1", "usr2", "chld"}:
+                    gunicorn.signal = name, self._clock.wall()
+
+    # --- masters and workers
+
+    def _search(self) -> None:
+        known = {gunicorn.master.identity for gunicorn in self._gunicorns}
+        workers = {worker.identity for gunicorn in self._gunicorns for worker in gunicorn.workers.values()}
+        for master in find.masters(self._proc, self._apps, known, workers):
+            pid = master.identity.pid
+            found = cgroup.find(self._proc, self._root, pid)
+            gunicorn = Gunicorn(master, found, _oom_kills(found))
+            self._gunicorns.append(gunicorn)
+            self._tally(gunicorn)
+            self._open_log(gunicorn)
+            self._adopt(gunicorn, boots=False)
+            log.info(
+                "gunicorn found",
+                extra={
+                    "app": master.app,
+                    "pid": pid,
+                    "version": master.version,
+                    "workers": len(gunicorn.workers),
+                },
+            )
+
+    def _look(self) -> None:
+        for gunicorn in list(self._gunicorns):
+            gunicorn.gone = gunicorn.gone or not self._alive(gunicorn.master.identity)
+            if not gunicorn.gone:
+                self._adopt(gunicorn, boots=True)
+                if gunicorn.log is None:
+                    self._open_log(gunicorn)
+            for worker in list(gunicorn.workers.values()):
+                if worker.ended is None and not self._alive(worker.identity):
+                    self._end(worker, None)
+                elif worker.heartbeat is None and worker.sure:
+                    self._find_heartbeat(gunicorn, worker)
+            if gunicorn.gone and not gunicorn.workers:
+                self._forget(gunicorn)
+
+    def _alive(self, identity: Identity) -> bool:
+        try:
+            seen = process.read_stat(self._proc, identity.pid)
+        except (OSError, ValueError):
+            return False
+        return seen.start_ticks == identity.start_ticks and seen.state not in "ZX"
+
+    def _adopt(self, gunicorn: Gunicorn, *, boots: bool) -> None:
+        """Take in children of the master that aren't known yet."""
+        master = gunicorn.master.identity.pid
+        try:
+            children = process.read_children(self._proc, master)
+        except OSError:
+            return
+        for pid in children:
+            worker = gunicorn.workers.get(pid)
+            if worker and (worker.sure or worker.ended is not None):
+                continue
+            try:
+                if find.is_worker(self._proc, pid, master):
+                    worker = worker or self._add(gunicorn, pid, sure=True)
+                    worker.sure = True
+                    self._tally(gunicorn).boots += boots
+                elif worker:
+                    self._drop(gunicorn, worker)
+            except (OSError, ValueError):
+                continue
+
+    def _add(self, gunicorn: Gunicorn, pid: int, *, sure: bool) -> Worker:
+        try:
+            ticks = process.read_stat(self._proc, pid).start_ticks
+            namespace_pid = process.namespace_pid(process.read_status(self._proc, pid))
+        except (OSError, ValueError):  # it ended already: a worker of a crash loop
+            ticks, namespace_pid = -1, pid
+        if pid in gunicorn.workers:  # the pid is used again before its last owner was judged
+            self._judge(gunicorn, gunicorn.workers[pid])
+        worker = Worker(
+            identity=Identity(pid, ticks),
+            namespace_pid=namespace_pid,
+            slot=self._free_slot(gunicorn.master.app),
+            started=self._boot_time + ticks / process.HERTZ,
+            sure=sure,
+        )
+        gunicorn.workers[pid] = worker
+        if self._exit_information and ticks >= 0:
+            self._open_pidfd(worker)
+        return worker
+
+    def _open_pidfd(self, worker: Worker) -> None:
+        try:
+            worker.descriptor = pidfd.open_pidfd(worker.identity.pid)
+        except OSError:
+            return
+        self._pidfds[worker.descriptor] = worker
+        self._poll.register(worker.descriptor, 0)  # POLLHUP comes unasked; POLLIN would not stop for a zombie
+
+    def _find_heartbeat(self, gunicorn: Gunicorn, worker: Worker) -> None:
+        try:
+            worker.heartbeat = Heartbeat.of(self._proc, worker.identity.pid)
+        except PermissionError:
+            self.available.lacking(NO_HEARTBEAT, "heartbeat", gunicorn.master.app)
+        except OSError:
+            return
+        else:
+            if worker.heartbeat:
+                self.available.good("heartbeat", gunicorn.master.app)
+
+    def _open_log(self, gunicorn: Gunicorn) -> None:
+        app = gunicorn.master.app
+        configured = self._apps[app].log if app in self._apps else None
+        problem = ""
+        for path in find.log_paths(self._proc, self._root, gunicorn.master, configured):
+            try:
+                gunicorn.log = LogTail(path)
+            except OSError as error:
+                problem = problem or f"{configured or path}: {error.strerror}"
+            except ValueError as error:
+                problem = problem or str(error)
+            else:
+                self.available.good("gunicorn_log", app)
+                return
+        lack = Lack(NO_LOG.problem.format(problem), NO_LOG.costs, NO_LOG.grant.format(app))
+        self.available.lacking(lack, "gunicorn_log", app)
+
+    def _free_slot(self, app: str) -> int:
+        taken = {
+            worker.slot
+            for gunicorn in self._gunicorns
+            if gunicorn.master.app == app
+            for worker in gunicorn.workers.values()
+            if worker.ended is None
+        }
+        return next(slot for slot in range(len(taken) + 1) if slot not in taken)
+
+    # --- ends
+
+    def _end(self, worker: Worker, status: int | None) -> None:
+        if worker.ended is None:
+            worker.ended = self._clock.steady()
+            worker.ended_wall = self._clock.wall()
+            worker.heartbeat_age = self._heartbeat_age(worker)
+        if worker.status is None:
+            worker.status = status
+
+    def _settle(self, now: float) -> None:
+        for gunicorn in self._gunicorns:
+            for worker in list(gunicorn.workers.values()):
+                if worker.ended is not None and now - worker.ended >= SETTLE:
+                    self._judge(gunicorn, worker)
+
+    def _judge(self, gunicorn: Gunicorn, worker: Worker) -> None:
+        if worker.status is None and worker.descriptor is not None:
+            worker.status = pidfd.exit_status(worker.descriptor)
+        evidence = self._evidence(gunicorn, worker)
+        found = judge(evidence)
+        tally = self._tally(gunicorn)
+        tally.exits[found.cause] += 1
+        tally.boots += not worker.sure
+        tally.sigkills += _was_killed(evidence.status)
+        log.log(
+            logging.INFO if found.cause in WANTED else logging.WARNING,
+            "worker ended",
+            extra={
+                "app": gunicorn.master.app,
+                "worker": worker.slot,
+                "pid": worker.identity.pid,
+                "cause": found.cause,
+                "confidence": found.confidence,
+                "evidence": "; ".join(found.evidence),
+            },
+        )
+        self._drop(gunicorn, worker)
+
+    def _evidence(self, gunicorn: Gunicorn, worker: Worker) -> Evidence:
+        kill, _ = self._kills.pop(worker.identity.pid, (None, 0.0))
+        settings = gunicorn.master.settings
+        name, when = gunicorn.signal
+        grace = settings.number("graceful_timeout") or _DEFAULT_GRACE
+        # A worker that was made after the signal isn't ended by it.
+        signalled = worker.started <= when and worker.ended_wall - when <= grace + _STOP_GRACE
+        return Evidence(
+            status=worker.status,
+            oom_kill=kill,
+            cgroup_oom=self._unexplained_oom_kill(gunicorn, worker),
+            timeout_logged=worker.timeout_logged,
+            recycle_logged=worker.recycle_logged,
+            master_signal=name if signalled else None,
+            master_gone=not self._alive(gunicorn.master.identity),
+            heartbeat_age=worker.heartbeat_age,
+            timeout=settings.number("timeout"),
+            log_tells_kills=gunicorn.log_understood,
+            log_tells_all=gunicorn.log_at_info,
+            oom_tells=self._kernel_log is not None or gunicorn.oom_kills is not None,
+        )
+
+    def _unexplained_oom_kill(self, gunicorn: Gunicorn, worker: Worker) -> bool:
+        """Take one of the cgroup's OOM kills for this end, where the kernel's log can't name the victims."""
+        if self._kernel_log is not None or gunicorn.oom_kills is None or not _was_killed(worker.status):
+            return False
+        if (_oom_kills(gunicorn.cgroup) or 0) <= gunicorn.oom_kills:
+            return False
+        gunicorn.oom_kills += 1
+        return True
+
+    def _drop(self, gunicorn: Gunicorn, worker: Worker) -> None:
+        if worker.heartbeat:
+            worker.heartbeat.close()
+        self._release_pidfd(worker)
+        del gunicorn.workers[worker.identity.pid]
+
+    def _release_pidfd(self, worker: Worker) -> None:
+        if worker.descriptor is not None:
+            self._poll.unregister(worker.descriptor)
+            del self._pidfds[worker.descriptor]
+            os.close(worker.descriptor)
+            worker.descriptor = None
+
+    def _forget(self, gunicorn: Gunicorn) -> None:
+        if gunicorn.log:
+            gunicorn.log.close()
+        self._gunicorns.remove(gunicorn)
+        app = gunicorn.master.app
+        if all(other.master.app != app for other in self._gunicorns):
+            self.available.forget(app)
+        log.info("gunicorn gone", extra={"app": app, "pid": gunicorn.master.identity.pid})
+
+    # --- small things
+
+    @property
+    def _masters(self) -> dict[int, Gunicorn]:
+        return {each.master.identity.pid: each for each in self._gunicorns if not each.gone}
+
+    def _heartbeat_age(self, worker: Worker) -> float | None:
+        return max(0.0, self._clock.wall() - worker.heartbeat.last()) if worker.heartbeat else None
+
+    def _find(self, pid: int) -> list[tuple[Gunicorn, Worker]]:
+        return [(each, each.workers[pid]) for each in self._gunicorns if pid in each.workers]
+
+    def _tally(self, gunicorn: Gunicorn) -> Tally:
+        return self._tallies.setdefault(gunicorn.master.app, Tally())
+
+    def _next(self) -> float:
+        """Return the seconds until something is due."""
+        now = self._clock.steady()
+        due = [self._looked + LOOK]
+        due += [
+            worker.ended + SETTLE
+            for gunicorn in self._gunicorns
+            for worker in gunicorn.workers.values()
+            if worker.ended is not None
+        ]
+        return max(0.0, min(due) - now)
+
+    def _app_state(self, name: str, tally: Tally) -> AppState:
+        mine = [each for each in self._gunicorns if each.master.app == name]
+        cgroups = {each.cgroup.path: each.cgroup for each in mine if each.cgroup}
+        workers = [
+            LiveWorker(
+                worker.identity,
+                worker.slot,
+                worker.started,
+                self._heartbeat_age(worker),
+            )
+            for each in mine
+            for worker in each.workers.values()
+            if worker.ended is None and worker.sure
+        ]
+        return AppState(
+            name,
+            tuple(each.master for each in mine if not each.gone),
+            tuple(cgroups.values()),
+            tuple(sorted(workers, key=lambda worker: worker.slot)),
+            dataclasses.replace(tally, exits=dict(tally.exits)),
+        )
+
+
+def _is_own(proc: Path) -> bool:
+    try:
+        return (proc / "self").readlink().name == str(os.getpid())
+    except OSError:
+        return False
+
+
+def _was_killed(status: int | None) -> bool:
+    return status is not None and os.WIFSIGNALED(status) and os.WTERMSIG(status) == 9  # noqa: PLR2004 - SIGKILL
+
+
+def _oom_kills(found: MemoryCgroup | None) -> int | None:
+    if found is None:
+        return None
+    try:
+        return found.oom_kills()
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,60 @@
+"""Which sources can be used here, and what would mend those that can't: said once, not each second."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+log = logging.getLogger(__name__)
+
+
+class Lack(NamedTuple):
+    """Why a source can't be used.
+
+    Attributes:
+        problem: what was tried and refused.
+        costs: what can't be told without it.
+        grant: what to type or change.
+    """
+
+    problem: str
+    costs: str
+    grant: str
+
+
+class Available:
+    """Remembers each source's state, and logs when it changes.
+
+    A source that every app has of its own (its log, its heartbeat) is kept by app.
+    """
+
+    def __init__(self) -> None:
+        self._lacks: dict[tuple[str, str], Lack | None] = {}
+
+    def good(self, source: str, app: str = "") -> None:
+        """Note that a source works."""
+        if self._lacks.get((source, app)):
+            log.info("source works again", extra=_fields(source, app))
+        self._lacks[source, app] = None
+
+    def lacking(self, lack: Lack, source: str, app: str = "") -> None:
+        """Note that a source can't be used."""
+        if self._lacks.get((source, app)) != lack:
+            log.warning(lack.problem, extra=_fields(source, app) | {"costs": lack.costs, "grant": lack.grant})
+        self._lacks[source, app] = lack
+
+    def forget(self, app: str) -> None:
+        """Drop what is known of an app that is gone."""
+        for key in [key for key in self._lacks if key[1] == app]:
+            del self._lacks[key]
+
+    def by_source(self) -> dict[str, bool]:
+        """Return for each source whether it works, for every app that has it."""
+        states: dict[str, bool] = {}
+        for (source, _), lack in self._lacks.items():
+            states[source] = states.get(source, True) and lack is None
+        return states
+
+
+def _fields(source: str, app: str) -> dict[str, str]:
+    return {"source": source, "app": app} if app else {"source": source}

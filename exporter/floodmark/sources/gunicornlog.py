@@ -1,0 +1,100 @@
+"""Gunicorn's error log, by the lines that tell how workers end; 20.1 to 27.
+
+    [2026-11-20 07:27:51 +0000] [539] [CRITICAL] WORKER TIMEOUT (pid:561)
+    [2026-11-20 07:27:52 +0000] [539] [ERROR] Worker (pid:561) was sent SIGKILL! Perhaps out of memory?
+    [2026-11-20 07:44:16 +0000] [13252] [WARNING] Worker with pid 13930 was terminated due to signal 9
+    [2026-11-20 07:44:18 +0000] [13254] [ERROR] Worker (pid:14738) exited with code 7.
+    [2026-11-20 07:28:19 +0000] [31886] [INFO] Autorestarting worker after current request.
+    [2026-11-20 07:44:21 +0000] [13255] [INFO] Handling signal: hup
+
+Pids are those of gunicorn's own pid namespace. A journal's or a log shipper's prefix is no hindrance.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LINE = re.compile(r"\[(?P<writer>\d+)\] \[(?P<level>[A-Z]+)\] (?P<message>.*)")
+
+
+class Timeout(NamedTuple):
+    """The master gave a worker up for its silence."""
+
+    pid: int
+
+
+class Ended(NamedTuple):
+    """The master saw a worker's end; ``status`` is the wait status that its words stand for."""
+
+    pid: int
+    status: int
+
+
+class Recycle(NamedTuple):
+    """A worker reached max_requests and will exit."""
+
+    pid: int
+
+
+class MasterSignal(NamedTuple):
+    """A master acts on a signal: hup, term, int, quit, ttin, ttou, usr1, usr2 or winch."""
+
+    pid: int
+    name: str
+
+
+Event = Timeout | Ended | Recycle | MasterSignal
+
+
+# For each line its words and what it tells, from the match and the pid that wrote it.
+_TELLS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], int], Event]], ...] = (
+    (re.compile(r"WORKER TIMEOUT \(pid:(\d+)\)"), lambda found, _: Timeout(int(found[1]))),
+    (
+        re.compile(r"Worker \(pid:(\d+)\) was sent (SIG\w+|signal \d+)!"),
+        lambda found, _: Ended(int(found[1]), _number(found[2])),
+    ),
+    (
+        re.compile(r"Worker with pid (\d+) was terminated due to signal (\d+)"),
+        lambda found, _: Ended(int(found[1]), int(found[2])),
+    ),
+    (
+        re.compile(r"Worker \(pid:(\d+)\) exited with code (\d+)"),
+        lambda found, _: Ended(int(found[1]), int(found[2]) << 8),
+    ),
+    (re.compile(r"Autorestarting worker after current request\."), lambda _, writer: Recycle(writer)),
+    (
+        re.compile(r"Handling signal: (\w+)"),
+        lambda found, writer: MasterSignal(writer, found[1].lower()),
+    ),
+)
+
+
+class Line(NamedTuple):
+    """A line of gunicorn's: the pid that wrote it, its level, and what it tells, if that is of use here."""
+
+    writer: int
+    level: str
+    event: Event | None
+
+
+def parse(line: str) -> Line | None:
+    """Parse a line, None where it isn't in gunicorn's format."""
+    match = _LINE.search(line)
+    if not match:
+        return None
+    writer, message = int(match["writer"]), match["message"]
+    for pattern, tells in _TELLS:
+        if found := pattern.match(message):
+            return Line(writer, match["level"], tells(found, writer))
+    return Line(writer, match["level"], None)
+
+
+def _number(name: str) -> int:
+    if name.startswith("signal "):
+        return int(name.removeprefix("signal "))
+    return signal.Signals[name] if name in signal.Signals.__members__ else 0
