@@ -1,6 +1,6 @@
 """Exit 0 if the exporter in this container answers /healthz with 200, else 1.
 
-A bare socket, as it runs every 10 s within the exporter's own memory limit: urllib takes twice the memory.
+A bare socket, as it runs every 15 s within the exporter's own memory limit: urllib takes twice the memory.
 """
 
 import os

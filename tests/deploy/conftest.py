@@ -63,21 +63,16 @@ def compose() -> Path:
 
 @pytest.fixture(scope="session")
 def config(compose: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a function that runs ``docker compose config`` on the compose file with this environment."""
+    """Return a function that runs ``docker compose config`` on the compose file with this environment.
 
-    def run(**environment: str) -> subprocess.CompletedProcess[str]:
+    Further files of the repository, given by their paths, go on top of it.
+    """
+
+    def run(*overrides: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        files = [part for name in ("docker-compose.yml", *overrides) for part in ("-f", ROOT / name)]
         return subprocess.run(
             # /dev/null for .env: a developer's own must not decide what the tests see.
-            [
-                compose,
-                "--env-file",
-                os.devnull,
-                "-f",
-                ROOT / "docker-compose.yml",
-                "config",
-                "--format",
-                "json",
-            ],
+            [compose, "--env-file", os.devnull, *files, "config", "--format", "json"],
             env=environment,
             capture_output=True,
             text=True,

@@ -257,6 +257,18 @@ def test_without_an_admin_password_compose_refuses_and_names_it(
     assert "GRAFANA_ADMIN_PASSWORD" in done.stderr
 
 
+def test_the_unprivileged_override_leaves_the_exporter_neither_root_nor_any_right(
+    config: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = config("deploy/docker/unprivileged.yml", GRAFANA_ADMIN_PASSWORD="chosen")  # noqa: S106 - a made-up one
+    exporter = json.loads(done.stdout)["services"]["floodmark"]
+    assert exporter["user"] == "9717:9717"
+    assert exporter["entrypoint"] == ["floodmark"]
+    assert exporter["cap_drop"] == ["ALL"]
+    assert exporter["security_opt"] == ["no-new-privileges:true"]
+    assert not exporter.keys() & {"cap_add", "devices"}
+
+
 def test_no_password_or_webhook_stands_in_the_file() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     assert re.findall(r"PASSWORD: *(.*)", text) == [
