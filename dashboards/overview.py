@@ -54,7 +54,7 @@ from floodmark.catalogue import (
 
 from . import palette
 from .panels import Json, Query, bargauge, dashboard, row, stat, table, threshold, timeseries
-from .query import FIRING, UNWANTED, count, quantile, rate, select
+from .query import FIRING, UNWANTED, count, quantile, rate, recorded, select
 from .query import threshold as threshold_series
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ BY_HOST = "job, instance"
 APP = "{{app}}@{{instance}}"
 
 # Copies of memory, not devices; and what sits on top of a device that is counted already.
-_DEVICES = "!~(dm-|fd|loop|ram|sr|zram).*"
+_DEVICES = "!~(loop|zram|ram|dm-|md|sr).*"
 _IN_MEMORY = "!~ramfs|tmpfs"
 
 _NOW = f"sum({rate(REQUESTS)})"
@@ -101,14 +101,12 @@ _QUEUE_SHARE = f"{_QUEUE} / scalar({threshold_series('disk_queue_depth')})"
 _AWAIT_SHARE = f"{_AWAIT} / scalar({threshold_series('disk_await_seconds')})"
 _DISK = f"({_QUEUE_SHARE} < {_AWAIT_SHARE}) or {_AWAIT_SHARE} or {_QUEUE_SHARE}"
 
-_RESIDENT = select(MEMORY, kind="resident")
-# The floor of each half hour, not the memory itself: max_requests makes a sawtooth of that, whose slope
-# says nothing.
-_GROWTH = f"sum by ({BY_APP}) (deriv(min_over_time({_RESIDENT}[30m])[6h:5m]))"
+# The floor of the app's memory, not the memory itself: max_requests makes a sawtooth of that, whose slope
+# says nothing. It needs an hour to be one.
+_FLOOR = recorded("app:gunicorn_memory_bytes:floor1h")
+_GROWTH = f"(deriv({_FLOOR}[6h]) and {_FLOOR} offset 1h)"
 _MONTH = 30 * 24 * 3600
 _FULL_IN = f"clamp_max(min({select(MEMORY_HEADROOM)} / on ({BY_APP}) clamp_min({_GROWTH}, 1)), {_MONTH})"
-_FLOOR = f"sum by ({BY_APP}) (min_over_time({_RESIDENT}[1h]))"
-_FLOOR_BEFORE = f"sum by ({BY_APP}) (min_over_time({_RESIDENT}[1h] offset 6h))"
 
 
 def build() -> Json:
@@ -125,7 +123,7 @@ def _first_screen() -> list[Panel]:
     return [
         stat(
             1,
-            "Requests/s",
+            "Requests",
             """Requests served a second over all that is selected, and at this time yesterday. Bad: many
             times yesterday's, or none where yesterday had some. No data: gunicorn sends no StatsD here.""",
             Query(_NOW, "now"),
@@ -204,21 +202,19 @@ def _first_screen() -> list[Panel]:
             unit="percentunit",
             decimals=0,
             width=14,
-            height=4,
             scale=palette.SATURATION,
         ),
         stat(
             8,
             "Memory left",
             """The smallest headroom of any app before its limit, and when it is used up if the floor of its
-            memory goes on rising as in the last 6 hours; 30 days stand for "not in sight". Bad: under a
-            day.""",
+            memory goes on rising as in the last 6 hours; 30 days (4.3 weeks) stand for "not in sight". Bad:
+            under a day. No data: floodmark has known the app for less than an hour.""",
             Query(f"min({select(MEMORY_HEADROOM)})", "headroom"),
             Query(_FULL_IN, "full in", unit="s", scale=palette.TIME_LEFT),
             unit="bytes",
             decimals=1,
             width=10,
-            height=4,
         ),
         timeseries(
             9,
@@ -229,7 +225,7 @@ def _first_screen() -> list[Panel]:
             Query(f"sum({rate(REQUESTS, offset='1d')})", "yesterday"),
             Query(
                 f"clamp_min(scalar({threshold_series('traffic_spike_ratio')})"
-                f" * sum(increase({select(REQUESTS)}[6h])) / {6 * 3600},"
+                f" * sum(avg_over_time({recorded('app:gunicorn_requests:rate5m')}[6h])),"
                 f" scalar({threshold_series('traffic_spike_rate')}))",
                 "alert threshold",
                 line=palette.THRESHOLD,
@@ -256,6 +252,7 @@ def _first_screen() -> list[Panel]:
             draw="bars",
             every="1m",
             colours=palette.CAUSES,
+            name_zeros=False,
         ),
     ]
 
@@ -308,6 +305,7 @@ def _workers() -> RowPanel:
             unit="none",
             stack=True,
             colours=palette.WORKER_STATES,
+            name_zeros=False,
         ),
         bargauge(
             16,
@@ -343,6 +341,7 @@ def _workers() -> RowPanel:
             Query(f"sum({count(SIGKILLS)})", "signal 9"),
             unit="none",
             every="1m",
+            draw="bars",
             colours={"boots": "green", "reloads": "light-blue", "signal 9": "dark-red"},
         ),
         timeseries(
@@ -389,19 +388,19 @@ def _memory() -> RowPanel:
         timeseries(
             23,
             "Growth per hour",
-            """How fast the floor of the app's memory rises, over up to 6 hours: the sawtooth of recycling
-            doesn't show. Bad: above 0 for hours. Headroom divided by this is the time left.""",
+            """How fast the floor of the app's memory (the least of each hour) rises, over up to 6 hours: the
+            sawtooth of recycling doesn't show. Bad: above 0 for hours. Headroom divided by this is the time
+            left. Needs an hour of data.""",
             Query(f"3600 * {_GROWTH}", APP),
             unit="bytes",
             least=None,
-            every="5m",
         ),
         timeseries(
             24,
             "Floor against 6 hours ago",
             """Least memory of the last hour, as a multiple of the same 6 hours before: 1 is no growth. The
             alert RssCreep wants this and the panel beside above the dashed line. Needs 7 hours of data.""",
-            Query(f"{_FLOOR} / {_FLOOR_BEFORE}", APP),
+            Query(f"{_FLOOR} / {_FLOOR} offset 6h", APP),
             threshold("rss_creep_ratio"),
             unit="none",
             least=None,
@@ -411,7 +410,7 @@ def _memory() -> RowPanel:
             "Floor above 6 hours ago",
             """Least memory of the last hour less the same 6 hours before. The alert RssCreep wants this and
             the panel beside above the dashed line. Needs 7 hours of data.""",
-            Query(f"{_FLOOR} - {_FLOOR_BEFORE}", APP),
+            Query(f"{_FLOOR} - {_FLOOR} offset 6h", APP),
             threshold("rss_creep_bytes"),
             unit="bytes",
             least=None,
@@ -437,6 +436,7 @@ def _host() -> RowPanel:
             most=1,
             stack=True,
             colours=palette.CPU_MODES,
+            name_zeros=False,
         ),
         timeseries(
             27,

@@ -47,6 +47,11 @@ _DEAD: Mapping[str, frozenset[str]] = {
     "target": frozenset({"hide", "interval", "intervalFactor", "metric", "query", "step", "target"}),
 }
 
+_UNNAMED_ZEROS = {
+    "matcher": {"id": "byValue", "options": {"reducer": "allIsZero", "op": "gte", "value": 0}},
+    "properties": [{"id": "custom.hideFrom", "value": {"legend": True, "tooltip": True, "viz": False}}],
+}
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Query:
@@ -119,6 +124,8 @@ def stat(  # noqa: PLR0913 - what differs between panels is exactly this
             "orientation": "auto",
             # Alone, the title says what it is; together, each needs its name.
             "textMode": "auto" if len(queries) == 1 and "{{" not in queries[0].legend else "value_and_name",
+            # Grafana fits text to the panel, so that names beside big numbers can't be read.
+            "text": {"titleSize": 14, "valueSize": 26},
             "wideLayout": True,
         },
     )
@@ -138,11 +145,12 @@ def timeseries(  # noqa: PLR0913 - what differs between panels is exactly this
     least: float | None = 0,
     most: float | None = None,
     every: str = "",
+    name_zeros: bool = True,
 ) -> core.Panel:
     """Lines over time; or bars, for events. Gaps stay gaps: a hole in the data is a finding.
 
     ``least`` and ``most`` are the ends of the axis (None: as the data has it), ``every`` is the shortest
-    step of the query ("1m").
+    step of the query ("1m"). Without ``name_zeros`` the legend leaves out what is 0 all the time.
     """
     bars = draw == "bars"
     return _panel(
@@ -157,18 +165,19 @@ def timeseries(  # noqa: PLR0913 - what differs between panels is exactly this
             "unit": unit,
             "min": least,
             "max": most,
+            "decimals": 0 if bars else None,  # events are whole
             "color": {"mode": "palette-classic"},
             "thresholds": _steps(palette.PLAIN),
             "custom": {
                 "drawStyle": draw,
-                "fillOpacity": 80 if bars else 40 if stack else 8,
+                "fillOpacity": 80 if bars else 40 if stack else 0,
                 "lineWidth": 0 if bars or stack else 2,
                 "showPoints": "never",
                 "spanNulls": False,
                 "stacking": {"group": "A", "mode": "normal" if stack or bars else "none"},
             },
         },
-        overrides=[*_coloured(colours), *_overrides(queries)],
+        overrides=[*_coloured(colours), *_overrides(queries), *([] if name_zeros else [_UNNAMED_ZEROS])],
         options={
             "legend": {"calcs": [], "displayMode": "list", "placement": "bottom", "showLegend": True},
             "tooltip": {"mode": "multi", "sort": "desc"},
@@ -209,6 +218,7 @@ def bargauge(  # noqa: PLR0913 - what differs between panels is exactly this
             "displayMode": "basic",
             "orientation": "horizontal",
             "showUnfilled": True,
+            "text": {"titleSize": 13, "valueSize": 16},
             "valueMode": "color",
         },
     )
@@ -452,25 +462,24 @@ def _annotation(name: str, expr: str, title: str, text: str, colour: str) -> Jso
     }
 
 
-def _lay_out(panels: Iterable[core.Panel], top: int = 0) -> int:
-    """Give every panel its place, from line ``top`` on; return the first free line below.
+def _lay_out(panels: Iterable[core.Panel]) -> None:
+    """Give every panel its place: in the order given, each as high up as it fits, then as far left.
 
-    A collapsed row is one line high, and its panels lie as they will when it is opened.
+    A collapsed row is one line high; its panels lie below it, as they will when it is opened.
     """
-    left = tallest = 0
+    skyline = [0] * COLUMNS
     for panel in panels:
         if isinstance(panel, core.RowPanel):
-            top, left, tallest = top + tallest, 0, 0
-            panel.gridPos = core.GridPos(h=1, w=COLUMNS, x=0, y=top)
-            top += 1
-            _lay_out(panel.panels, top)
-            continue
+            panel.gridPos = core.GridPos(h=1, w=COLUMNS, x=0, y=0)
+            _lay_out(panel.panels)
         place = panel.gridPos
-        if left + place.w > COLUMNS:
-            top, left, tallest = top + tallest, 0, 0
-        place.x, place.y = left, top
-        left, tallest = left + place.w, max(tallest, place.h)
-    return top + tallest
+        place.y, place.x = min(
+            (max(skyline[left : left + place.w]), left) for left in range(COLUMNS - place.w + 1)
+        )
+        skyline[place.x : place.x + place.w] = [place.y + place.h] * place.w
+        if isinstance(panel, core.RowPanel):
+            for inner in panel.panels:
+                inner.gridPos.y += place.y + 1
 
 
 def _normalise(plain: Json) -> Json:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from floodmark.gunicorn.verdict import WANTED
+
 if TYPE_CHECKING:
     from floodmark.metric import Metric
 
@@ -20,11 +22,14 @@ ThresholdName = Literal[
     "traffic_spike_rate",
 ]
 
+# What alerts compare with those, and how they name it: recorded for each app by alerts/*.rules.yml.
+RecordedName = Literal["app:gunicorn_memory_bytes:floor1h", "app:gunicorn_requests:rate5m"]
+
 _TARGET = ('job=~"$job"', 'instance=~"$instance"')
 _APP = 'app=~"$app"'
 
-# Ends of a worker that nobody asked for: what the set-up and its owner do is not a death.
-UNWANTED = "!~max_requests|reload|scale_down|shutdown"
+# Deaths: ends of a worker that neither its set-up nor its owner asked for.
+UNWANTED = f"!~{'|'.join(sorted(WANTED))}"
 
 # Firing alerts of what is selected. An alert about a vanished target or about a host has no instance or
 # no app: "|" lets the empty label through.
@@ -70,6 +75,11 @@ def quantile(metric: Metric, which: float) -> str:
 def threshold(name: ThresholdName) -> str:
     """The alert threshold ``name``: one series without labels."""
     return f"floodmark:threshold:{name}"
+
+
+def recorded(name: RecordedName) -> str:
+    """Selector of a series that the alerts record by app: a panel beside a threshold shows what they see."""
+    return f"{name}{{{','.join((*_TARGET, _APP))}}}"
 
 
 def _matcher(label: str, value: str) -> str:
