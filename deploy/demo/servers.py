@@ -93,7 +93,7 @@ def _fetch(package: str) -> None:
             unpacked = Path(temporary) / "unpacked"
             _run("dpkg", "-x", str(deb), str(unpacked))
             if package == "prometheus-alertmanager":
-                _relocate_alertmanager(unpacked)
+                relocate_alertmanager(unpacked)
             unpacked.rename(home)
 
 
@@ -120,7 +120,7 @@ exec 9<"$home/usr/share/prometheus/alertmanager" "$home/usr/bin/prometheus-alert
 """
 
 
-def _relocate_alertmanager(unpacked: Path) -> None:
+def relocate_alertmanager(unpacked: Path) -> None:
     """Have Alertmanager find its templates where they were unpacked.
 
     The path stands in the program, and what replaces it must be as long: a descriptor's, filled with slashes.

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from deploy.demo import configs
+
+SHIPPED = """\
+global:
+  slack_api_url_file: /etc/alertmanager/slack_webhook
+templates: [templates/*.tmpl]
+route:
+  receiver: slack
+  group_wait: 30s
+  routes:
+    - matchers: [severity="critical"]
+      group_wait: 10s
+      repeat_interval: 1h
+receivers:
+  - name: slack
+    slack_configs:
+      - channel: "#alerts"
+        api_url_file: /run/secrets/slack
+        title: '{{ template "floodmark.title" . }}'
+inhibit_rules:
+  - source_matchers: [alertname="TargetDown"]
+"""
+
+
+def test_alertmanager_is_the_shipped_one_with_another_webhook_and_no_waiting(tmp_path: Path) -> None:
+    shipped = tmp_path / "alertmanager.yml"
+    shipped.write_text(SHIPPED)
+    ours = yaml.safe_load(configs.alertmanager(shipped, Path("/demo/webhook")))
+    assert ours["global"] == {"slack_api_url_file": "/demo/webhook"}
+    assert ours["templates"] == [str(tmp_path / "templates/*.tmpl")]
+    assert ours["route"]["group_wait"] == ours["route"]["routes"][0]["group_wait"] == "1s"
+    assert ours["route"]["routes"][0]["repeat_interval"] == "1h"
+    assert ours["receivers"][0]["slack_configs"] == [
+        {"channel": "#alerts", "title": '{{ template "floodmark.title" . }}'}
+    ]
+    assert ours["inhibit_rules"] == yaml.safe_load(SHIPPED)["inhibit_rules"]
