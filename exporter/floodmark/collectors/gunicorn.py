@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from floodmark.facts import Facts
     from floodmark.gunicorn.find import Master
-    from floodmark.gunicorn.watch import AppState, LiveWorker
+    from floodmark.gunicorn.model import AppState, LiveWorker
     from floodmark.metric import Sample
     from floodmark.sources.procfs.process import Identity, Memory
 

@@ -64,7 +64,7 @@ class Evidence:
         cgroup_oom: the OOM counter of the worker's own cgroup rose for a death that no record names.
         timeout_logged: gunicorn logged WORKER TIMEOUT for it.
         recycle_logged: it logged that it reached max_requests.
-        master_signal: the latest signal its master handled shortly before (hup, term, ...), None for none.
+        master_signal: the signal to its master (hup, term, ...) by which it was told to end, None for none.
         master_gone: the master ended too.
         heartbeat_age: seconds from its last heartbeat to its end, None where that can't be seen.
         timeout: gunicorn's timeout in seconds, None where it isn't known; 0 is no timeout.

@@ -15,10 +15,18 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from floodmark.gunicorn import find
-from floodmark.gunicorn.verdict import CAUSES, WANTED, Evidence, judge
+from floodmark.gunicorn.model import AppState, Gunicorn, LiveWorker, Tally, Worker
+from floodmark.gunicorn.verdict import WANTED, Evidence, judge
 from floodmark.sources import cgroup, gunicornlog, pidfd
-from floodmark.sources.available import Available, Lack
-from floodmark.sources.gunicornlog import Ended, MasterSignal, Recycle, Timeout
+from floodmark.sources.available import (
+    NO_EVENTS,
+    NO_HEARTBEAT,
+    NO_KERNEL_LOG,
+    NO_LOG,
+    NO_STATUS,
+    Lack,
+)
+from floodmark.sources.gunicornlog import Booting, Ended, MasterSignal, Recycle, Timeout
 from floodmark.sources.heartbeat import Heartbeat
 from floodmark.sources.kmsg import KernelLog
 from floodmark.sources.logtail import LogTail
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from floodmark.config import App
-    from floodmark.gunicorn.find import Master
+    from floodmark.sources.available import Available
     from floodmark.sources.cgroup import MemoryCgroup
     from floodmark.sources.kmsg import OomKill
 
@@ -42,35 +50,7 @@ SEARCH = 5.0  # seconds between searches for new masters
 SETTLE = 1.2  # seconds from an end to its verdict: the kernel's log and gunicorn's may come late
 _BATCH = 0.02  # seconds: on a host that forks without pause, look at events together
 _KILLS_KEPT = 60.0  # seconds; a kill's record comes tens of milliseconds before the end it explains
-_STOP_GRACE = 10.0  # seconds after graceful_timeout in which an end still belongs to the order to stop
-_DEFAULT_GRACE = 30.0  # gunicorn's graceful_timeout, where it can't be known
-
-NO_KERNEL_LOG = Lack(
-    "kernel log can't be read: {}",
-    "an OOM kill is at best probable, by the cgroup's counter",
-    "CAP_SYSLOG and /dev/kmsg (systemd: AmbientCapabilities=CAP_SYSLOG;"
-    " compose: cap_add: [SYSLOG] and devices: [/dev/kmsg])",
-)
-NO_EVENTS = Lack(
-    "process events can't be had: {}",
-    "workers that live less than a second may be missed",
-    "run in the host's network namespace; kernels before 6.18 may want CAP_NET_ADMIN too",
-)
-NO_STATUS = Lack(
-    "no source tells how a process ended: no process events, and this kernel's pidfd has no exit information",
-    "exit status is known only where gunicorn logs it",
-    "CAP_NET_ADMIN for process events, or Linux 6.15 or newer",
-)
-NO_LOG = Lack(
-    "gunicorn's log can't be followed: {}",
-    "recycles, reloads and shutdowns can't be told apart; a timeout is at best probable",
-    "start gunicorn with --error-logfile FILE that floodmark may read, or set apps: {{{}: {{log: FILE}}}}",
-)
-NO_HEARTBEAT = Lack(
-    "workers' heartbeats can't be seen: permission denied",
-    "without gunicorn's log a timeout can't be told from another kill",
-    "run as the app's user, or CAP_SYS_PTRACE (compose: cap_add: [SYS_PTRACE])",
-)
+_STOPS_ALL = frozenset({"hup", "term", "int", "quit", "winch"})
 
 
 class Clock(NamedTuple):
@@ -78,84 +58,6 @@ class Clock(NamedTuple):
 
     wall: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class Worker:
-    """A worker and what is known of its end so far.
-
-    Attributes:
-        namespace_pid: its pid as gunicorn's log has it.
-        slot: its stable number among its app's live workers, from 0.
-        started: Unix time.
-        sure: seen to be a worker; before that it may still turn out to be a program that the master runs.
-        ended: steady time of its end, None while it lives.
-    """
-
-    identity: Identity
-    namespace_pid: int
-    slot: int
-    started: float
-    sure: bool
-    heartbeat: Heartbeat | None = None
-    descriptor: int | None = None
-    ended: float | None = None
-    ended_wall: float = 0.0
-    heartbeat_age: float | None = None
-    status: int | None = None
-    timeout_logged: bool = False
-    recycle_logged: bool = False
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class Gunicorn:
-    """A master that is followed, its workers by pid, those that ended but aren't judged yet included.
-
-    Attributes:
-        log_understood: lines in gunicorn's own format came: a missing line means something.
-        log_at_info: among them one of level info.
-        signal: the last signal it handled that ends workers, and the Unix time it was seen.
-        oom_kills: its cgroup's OOM counter as far as it is explained.
-    """
-
-    master: Master
-    cgroup: MemoryCgroup | None
-    oom_kills: int | None
-    workers: dict[int, Worker] = dataclasses.field(default_factory=dict)
-    log: LogTail | None = None
-    log_understood: bool = False
-    log_at_info: bool = False
-    signal: tuple[str, float] = ("", 0.0)
-    gone: bool = False
-
-
-@dataclasses.dataclass(slots=True)
-class Tally:
-    """What is counted for an app since it was first seen."""
-
-    exits: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
-    sigkills: int = 0
-    boots: int = 0
-    reloads: int = 0
-
-
-class LiveWorker(NamedTuple):
-    """A live worker for the collector; ``heartbeat_age`` is in seconds, None where it can't be seen."""
-
-    identity: Identity
-    slot: int
-    started: float
-    heartbeat_age: float | None
-
-
-class AppState(NamedTuple):
-    """An app for the collector: its running masters (two during an upgrade, none once it stopped)."""
-
-    name: str
-    masters: tuple[Master, ...]
-    cgroups: tuple[MemoryCgroup, ...]
-    workers: tuple[LiveWorker, ...]
-    tally: Tally
 
 
 class Watch:
@@ -307,8 +209,21 @@ class Watch:
             case MasterSignal(_, name):
                 if name == "hup":
                     self._tally(gunicorn).reloads += 1
-                if name not in {"ttin", "usr1", "usr2", "chld"}:
-                    gunicorn.signal = name, self._clock.wall()
+                self._order(gunicorn, name)
+            case Booting(pid) if pid in by_log_pid:
+                by_log_pid[pid].order = None  # it was made after the order
+
+    @staticmethod
+    def _order(gunicorn: Gunicorn, name: str) -> None:
+        """Note which workers a signal to the master tells to end."""
+        ordered = [worker for worker in gunicorn.workers.values() if worker.order is None]
+        if name == "ttou":  # the oldest only, and never the last one
+            live = [worker for worker in ordered if worker.ended is None]
+            ordered = [min(live, key=lambda worker: worker.identity.start_ticks)] if len(live) > 1 else []
+        elif name not in _STOPS_ALL:
+            ordered = []
+        for worker in ordered:
+            worker.order = name
 
     # --- masters and workers
 
@@ -447,7 +362,6 @@ class Watch:
     def _end(self, worker: Worker, status: int | None) -> None:
         if worker.ended is None:
             worker.ended = self._clock.steady()
-            worker.ended_wall = self._clock.wall()
             worker.heartbeat_age = self._heartbeat_age(worker)
         if worker.status is None:
             worker.status = status
@@ -483,21 +397,16 @@ class Watch:
 
     def _evidence(self, gunicorn: Gunicorn, worker: Worker) -> Evidence:
         kill, _ = self._kills.pop(worker.identity.pid, (None, 0.0))
-        settings = gunicorn.master.settings
-        name, when = gunicorn.signal
-        grace = settings.number("graceful_timeout") or _DEFAULT_GRACE
-        # A worker that was made after the signal isn't ended by it.
-        signalled = worker.started <= when and worker.ended_wall - when <= grace + _STOP_GRACE
         return Evidence(
             status=worker.status,
             oom_kill=kill,
             cgroup_oom=self._unexplained_oom_kill(gunicorn, worker),
             timeout_logged=worker.timeout_logged,
             recycle_logged=worker.recycle_logged,
-            master_signal=name if signalled else None,
+            master_signal=worker.order,
             master_gone=not self._alive(gunicorn.master.identity),
             heartbeat_age=worker.heartbeat_age,
-            timeout=settings.number("timeout"),
+            timeout=gunicorn.master.settings.number("timeout"),
             log_tells_kills=gunicorn.log_understood,
             log_tells_all=gunicorn.log_at_info,
             oom_tells=self._kernel_log is not None or gunicorn.oom_kills is not None,

@@ -22,6 +22,34 @@ class Lack(NamedTuple):
     grant: str
 
 
+NO_KERNEL_LOG = Lack(
+    "kernel log can't be read: {}",
+    "an OOM kill is at best probable, by the cgroup's counter",
+    "CAP_SYSLOG and /dev/kmsg (systemd: AmbientCapabilities=CAP_SYSLOG;"
+    " compose: cap_add: [SYSLOG] and devices: [/dev/kmsg])",
+)
+NO_EVENTS = Lack(
+    "process events can't be had: {}",
+    "workers that live less than a second may be missed",
+    "run in the host's network namespace; kernels before 6.18 may want CAP_NET_ADMIN too",
+)
+NO_STATUS = Lack(
+    "no source tells how a process ended: no process events, and this kernel's pidfd has no exit information",
+    "exit status is known only where gunicorn logs it",
+    "CAP_NET_ADMIN for process events, or Linux 6.15 or newer",
+)
+NO_LOG = Lack(
+    "gunicorn's log can't be followed: {}",
+    "recycles, reloads and shutdowns can't be told apart; a timeout is at best probable",
+    "start gunicorn with --error-logfile FILE that floodmark may read, or set apps: {{{}: {{log: FILE}}}}",
+)
+NO_HEARTBEAT = Lack(
+    "workers' heartbeats can't be seen: permission denied",
+    "without gunicorn's log a timeout can't be told from another kill",
+    "run as the app's user, or CAP_SYS_PTRACE (compose: cap_add: [SYS_PTRACE])",
+)
+
+
 class Available:
     """Remembers each source's state, and logs when it changes.
 

@@ -6,6 +6,7 @@
     [2026-11-20 07:44:18 +0000] [13254] [ERROR] Worker (pid:14738) exited with code 7.
     [2026-11-20 07:28:19 +0000] [31886] [INFO] Autorestarting worker after current request.
     [2026-11-20 07:44:21 +0000] [13255] [INFO] Handling signal: hup
+    [2026-11-20 07:44:21 +0000] [13301] [INFO] Booting worker with pid: 13301
 
 Pids are those of gunicorn's own pid namespace. A journal's or a log shipper's prefix is no hindrance.
 """
@@ -48,7 +49,13 @@ class MasterSignal(NamedTuple):
     name: str
 
 
-Event = Timeout | Ended | Recycle | MasterSignal
+class Booting(NamedTuple):
+    """A worker starts."""
+
+    pid: int
+
+
+Event = Timeout | Ended | Recycle | MasterSignal | Booting
 
 
 # For each line its words and what it tells, from the match and the pid that wrote it.
@@ -66,6 +73,7 @@ _TELLS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], int], Event]], ...
         re.compile(r"Worker \(pid:(\d+)\) exited with code (\d+)"),
         lambda found, _: Ended(int(found[1]), int(found[2]) << 8),
     ),
+    (re.compile(r"Booting worker with pid: (\d+)"), lambda found, _: Booting(int(found[1]))),
     (re.compile(r"Autorestarting worker after current request\."), lambda _, writer: Recycle(writer)),
     (
         re.compile(r"Handling signal: (\w+)"),

@@ -1,0 +1,92 @@
+"""A followed gunicorn and its workers, and what others get to see of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, NamedTuple
+
+from floodmark.gunicorn.verdict import CAUSES
+
+if TYPE_CHECKING:
+    from floodmark.gunicorn.find import Master
+    from floodmark.sources.cgroup import MemoryCgroup
+    from floodmark.sources.heartbeat import Heartbeat
+    from floodmark.sources.logtail import LogTail
+    from floodmark.sources.procfs.process import Identity
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Worker:
+    """A worker and what is known of its end so far.
+
+    Attributes:
+        namespace_pid: its pid as gunicorn's log has it.
+        slot: its stable number among its app's live workers, from 0.
+        started: Unix time.
+        sure: seen to be a worker; before that it may still turn out to be a program that the master runs.
+        ended: steady time of its end, None while it lives.
+        order: the signal to its master (hup, term, ...) by which it was told to end.
+    """
+
+    identity: Identity
+    namespace_pid: int
+    slot: int
+    started: float
+    sure: bool
+    heartbeat: Heartbeat | None = None
+    descriptor: int | None = None
+    ended: float | None = None
+    heartbeat_age: float | None = None
+    status: int | None = None
+    timeout_logged: bool = False
+    recycle_logged: bool = False
+    order: str | None = None
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Gunicorn:
+    """A master that is followed, its workers by pid, those that ended but aren't judged yet included.
+
+    Attributes:
+        log_understood: lines in gunicorn's own format came: a missing line means something.
+        log_at_info: among them one of level info.
+        oom_kills: its cgroup's OOM counter as far as it is explained.
+    """
+
+    master: Master
+    cgroup: MemoryCgroup | None
+    oom_kills: int | None
+    workers: dict[int, Worker] = dataclasses.field(default_factory=dict)
+    log: LogTail | None = None
+    log_understood: bool = False
+    log_at_info: bool = False
+    gone: bool = False
+
+
+@dataclasses.dataclass(slots=True)
+class Tally:
+    """What is counted for an app since it was first seen."""
+
+    exits: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
+    sigkills: int = 0
+    boots: int = 0
+    reloads: int = 0
+
+
+class LiveWorker(NamedTuple):
+    """A live worker for the collector; ``heartbeat_age`` is in seconds, None where it can't be seen."""
+
+    identity: Identity
+    slot: int
+    started: float
+    heartbeat_age: float | None
+
+
+class AppState(NamedTuple):
+    """An app for the collector: its running masters (two during an upgrade, none once it stopped)."""
+
+    name: str
+    masters: tuple[Master, ...]
+    cgroups: tuple[MemoryCgroup, ...]
+    workers: tuple[LiveWorker, ...]
+    tally: Tally
