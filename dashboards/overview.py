@@ -134,8 +134,8 @@ def _first_screen() -> list[Panel]:
         stat(
             2,
             "Errors (5xx)",
-            """Share of requests answered with a 5xx status. 0 % is what it should say; from 1 % it is
-            yellow, from 5 % red. No data: nothing was served, which can be worse than errors.""",
+            """Share of requests answered with a 5xx status. Bad: anything but 0 % for long; yellow
+            from 1 %, red from 5 %. No data: nothing was served, which can be worse than errors.""",
             Query(_ERROR_SHARE, "5xx"),
             unit="percentunit",
             decimals=1,
@@ -194,7 +194,8 @@ def _first_screen() -> list[Panel]:
             """How much of each is used up, the worst app, host and disk of what is selected. 100 % is all
             of it. Workers: busy ones of all. CPU: everything but idle and waiting for a disk, steal
             included. Memory: of the host or of the app's limit. Disk: queue and await against the
-            thresholds of the alert DiskQueueHigh, which fires from 100 %.""",
+            thresholds of the alert DiskQueueHigh, which fires from 100 %. Bad: yellow from 70 %, red from
+            90 %.""",
             Query(f"max({_BUSY} or {_BUSY_BY_LITTLE})", "Workers"),
             Query(f"max({_CPU_BUSY})", "CPU"),
             Query(f"max({_MEMORY_USED})", "Memory"),
@@ -398,8 +399,9 @@ def _memory() -> RowPanel:
         timeseries(
             24,
             "Floor against 6 hours ago",
-            """Least memory of the last hour, as a multiple of the same 6 hours before: 1 is no growth. The
-            alert RssCreep wants this and the panel beside above the dashed line. Needs 7 hours of data.""",
+            """Least memory of the last hour, as a multiple of the same 6 hours before: 1 is no growth. Bad:
+            this and the panel beside above their dashed lines for an hour: the alert RssCreep. Needs 7 hours
+            of data.""",
             Query(f"{_FLOOR} / {_FLOOR} offset 6h", APP),
             threshold("rss_creep_ratio"),
             unit="none",
@@ -408,8 +410,8 @@ def _memory() -> RowPanel:
         timeseries(
             25,
             "Floor above 6 hours ago",
-            """Least memory of the last hour less the same 6 hours before. The alert RssCreep wants this and
-            the panel beside above the dashed line. Needs 7 hours of data.""",
+            """Least memory of the last hour less the same 6 hours before. Bad: this and the panel beside
+            above their dashed lines for an hour: the alert RssCreep. Needs 7 hours of data.""",
             Query(f"{_FLOOR} - {_FLOOR} offset 6h", APP),
             threshold("rss_creep_bytes"),
             unit="bytes",
@@ -546,7 +548,7 @@ def _sight() -> RowPanel:
         table(
             36,
             "Alerts firing",
-            "Each alert that fires now. Empty is good while the number at the top says 0, not 'No data'.",
+            "Each alert that fires now. Bad: any row; no row is only good while the top of the page says 0.",
             f"sum by (alertname, severity, app, instance) ({FIRING})",
         ),
         table(

@@ -44,6 +44,7 @@ _DEAD: Mapping[str, frozenset[str]] = {
         }
     ),
     "options": frozenset({"fieldOptions", "showThresholdLabels", "showThresholdMarkers"}),
+    "timepicker": frozenset({"time_options"}),
     "target": frozenset({"hide", "interval", "intervalFactor", "metric", "query", "step", "target"}),
 }
 
@@ -286,7 +287,7 @@ def dashboard(uid: str, title: str, description: str, panels: Sequence[core.Pane
         timePicker=core.TimePicker(
             # The shortest is 30 s: more often, and the dashboard is load on the host it watches.
             refreshIntervals=["30s", "1m", "5m", "15m", "1h"],
-            timeOptions=["15m", "1h", "6h", "24h", "7d"],
+            timeOptions=[],
         ),
         templating=core.Templating(list=_variables()),
         annotations=core.Annotations(list=_annotations()),
@@ -486,6 +487,7 @@ def _normalise(plain: Json) -> Json:
     """What grafanalib wrote, as today's Grafana would save it."""
     kept = _without("dashboard", plain) | {"id": None}
     kept["panels"] = [_normal_panel(panel) for panel in plain["panels"]]
+    kept["timepicker"] = _without("timepicker", plain["timepicker"])
     # No panel may link to a row, so rows need no number of their own choice: they come after all panels.
     for number, panel in enumerate((panel for panel in kept["panels"] if panel["type"] == "row"), 1000):
         panel["id"] = number

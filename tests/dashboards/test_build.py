@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def _build(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dashboards", *arguments],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of dashboards/ to spoil."""
+    shutil.copytree(ROOT / "dashboards", tmp_path / "dashboards")
+    return tmp_path
+
+
+def test_what_is_committed_is_what_the_python_says() -> None:
+    done = _build(ROOT, "--check")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_check_names_the_file_that_differs_and_leaves_it_alone(tree: Path) -> None:
+    file = tree / "dashboards/json/floodmark-overview.json"
+    file.write_text(file.read_text().replace("30s", "31s"))
+    spoilt = file.read_text()
+    done = _build(tree, "--check")
+    assert done.returncode == 1
+    assert str(file) in done.stderr
+    assert file.read_text() == spoilt
+
+
+def test_check_finds_a_dashboard_that_is_missing_and_one_whose_python_is_gone(tree: Path) -> None:
+    folder = tree / "dashboards/json"
+    (folder / "floodmark-overview.json").rename(folder / "floodmark-old.json")
+    done = _build(tree, "--check")
+    assert done.returncode == 1
+    assert "floodmark-overview.json" in done.stderr
+    assert "floodmark-old.json" in done.stderr
+
+
+def test_building_mends_all_of_it_and_writes_the_same_bytes_each_time(tree: Path) -> None:
+    folder = tree / "dashboards/json"
+    (folder / "floodmark-overview.json").rename(folder / "floodmark-old.json")
+    assert _build(tree).returncode == 0
+    assert [path.name for path in folder.iterdir()] == ["floodmark-overview.json"]
+    committed = ROOT / "dashboards/json/floodmark-overview.json"
+    assert (folder / committed.name).read_bytes() == committed.read_bytes()
+
+
+def test_help_says_what_it_does() -> None:
+    done = _build(ROOT, "--help")
+    assert done.returncode == 0
+    assert "dashboards/json" in done.stdout

@@ -1,0 +1,155 @@
+"""The first screen's queries over real PromQL: what is not known is not shown as 0, what is 0 is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deploy.demo import servers
+
+FILE = Path(__file__).parents[2] / "dashboards" / "json" / "floodmark-overview.json"
+LABELS = 'job="floodmark",instance="web-1"'
+APP = f'{LABELS},app="shop"'
+DISK = f'{LABELS},device="sda"'
+THRESHOLDS = {
+    "floodmark:threshold:disk_queue_depth": "1+0x60",
+    "floodmark:threshold:disk_await_seconds": "0.01+0x60",
+}
+# A disk that answers 100 reads a second in 1 ms each, with 0.1 of them in its queue on average.
+HEALTHY_DISK = {
+    f"node_disk_reads_completed_total{{{DISK}}}": "0+1500x60",
+    f"node_disk_writes_completed_total{{{DISK}}}": "0+0x60",
+    f"node_disk_read_time_seconds_total{{{DISK}}}": "0+1.5x60",
+    f"node_disk_write_time_seconds_total{{{DISK}}}": "0+0x60",
+    f"node_disk_io_time_weighted_seconds_total{{{DISK}}}": "0+1.5x60",
+}
+
+
+def _expr(title: str, legend: str) -> str:
+    """Expression of a panel's query with its variables at All."""
+    for panel in json.loads(FILE.read_text(encoding="utf-8"))["panels"]:
+        for target in panel.get("targets", ()):
+            if panel["title"] == title and target["legendFormat"] == legend:
+                filled: str = target["expr"].replace("$__rate_interval", "1m")
+                return re.sub(r"\$(?:job|instance|app)\b", ".+", filled)
+    raise LookupError(title, legend)
+
+
+def _series(status: str, values: str) -> dict[str, str]:
+    return {f'gunicorn_requests_total{{{APP},method="",status="{status}"}}': values}
+
+
+def _exits(cause: str, values: str) -> dict[str, str]:
+    return {f'gunicorn_worker_exits_total{{{APP},cause="{cause}"}}': values}
+
+
+def _workers(**states: int) -> dict[str, str]:
+    known = {
+        f'gunicorn_workers{{{APP},state="{state}"}}': f"{number}+0x60" for state, number in states.items()
+    }
+    return known | {
+        f"gunicorn_slots{{{APP}}}": "4+0x60",
+        f"gunicorn_request_duration_seconds_sum{{{APP}}}": "0+45x60",  # 3 seconds of work each second
+    }
+
+
+ERRORS = ("Errors (5xx)", "5xx")
+DEATHS = ("Deaths in 24 h, by cause", "{{cause}}")
+FIRING = ("Alerts firing", "firing")
+WORKERS = ("Which tier is the bottleneck? The highest one", "Workers")
+DISKS = ("Which tier is the bottleneck? The highest one", "Disk")
+FULL_IN = ("Memory left", "full in")
+
+CASES = {
+    "no 5xx among answers is 0": (ERRORS, _series("200", "0+30x60"), [("{}", 0.0)]),
+    "one 5xx of four is a quarter": (
+        ERRORS,
+        _series("200", "0+30x60") | _series("502", "0+10x60"),
+        [("{}", 0.25)],
+    ),
+    "nothing served has no error share": (ERRORS, _series("200", "30+0x60"), []),
+    "no exporter has no error share": (ERRORS, {}, []),
+    "no deaths are called none": (DEATHS, _exits("timeout", "0+0x60"), [('{cause="none"}', 0.0)]),
+    "recycles are no deaths": (
+        DEATHS,
+        _exits("timeout", "0+0x60") | _exits("max_requests", "0+1x60"),
+        [('{cause="none"}', 0.0)],
+    ),
+    "each death is counted once": (
+        DEATHS,
+        _exits("timeout", "0x30 1x10 2x19") | _exits("oom_kill", "0x50 1x9"),
+        [('{cause="timeout"}', 2.0), ('{cause="oom_kill"}', 1.0)],
+    ),
+    "no exporter has no deaths, not none": (DEATHS, {}, []),
+    "nothing fires while rules are evaluated is 0": (FIRING, THRESHOLDS, [("{}", 0.0)]),
+    "without rules nobody knows what fires": (FIRING, {}, []),
+    "alerts about a host or a vanished target count": (
+        FIRING,
+        THRESHOLDS
+        | {
+            f'ALERTS{{{DISK},alertname="DiskQueueHigh",alertstate="firing"}}': "1+0x60",
+            'ALERTS{job="floodmark",alertname="TargetDown",alertstate="firing"}': "1+0x60",
+            f'ALERTS{{{APP},alertname="RssCreep",alertstate="pending"}}': "1+0x60",
+        },
+        [("{}", 2.0)],
+    ),
+    "busy workers are seen": (WORKERS, _workers(busy=1, idle=3, unknown=0), [("{}", 0.25)]),
+    "unknown workers are not idle: their work is measured": (
+        WORKERS,
+        _workers(busy=0, idle=0, unknown=4),
+        [("{}", 0.75)],
+    ),
+    "a healthy disk is far from its alert": (DISKS, THRESHOLDS | HEALTHY_DISK, [("{}", 0.1)]),
+    "a deep queue that answers fast is no bottleneck": (
+        DISKS,
+        THRESHOLDS
+        | HEALTHY_DISK
+        | {f"node_disk_io_time_weighted_seconds_total{{{DISK}}}": "0+300x60"},  # 20 in the queue
+        [("{}", 0.1)],
+    ),
+    "a disk at rest is at 0": (
+        DISKS,
+        THRESHOLDS | dict.fromkeys(HEALTHY_DISK, "7+0x60"),
+        [("{}", 0.0)],
+    ),
+    "no growth is not yet a time left in the first hour": (
+        FULL_IN,
+        {
+            f"gunicorn_memory_headroom_bytes{{{APP}}}": "1000000+0x60",
+            f"app:gunicorn_memory_bytes:floor1h{{{APP}}}": "100+0x60",
+        },
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_query_says_no_more_and_no_less_than_is_known(case: str, tmp_path: Path) -> None:
+    (title, legend), series, expected = CASES[case]
+    test = {
+        "evaluation_interval": "15s",
+        "tests": [
+            {
+                "interval": "15s",
+                "input_series": [{"series": name, "values": values} for name, values in series.items()],
+                "promql_expr_test": [
+                    {
+                        "expr": _expr(title, legend),
+                        "eval_time": "15m",
+                        "exp_samples": [{"labels": labels, "value": value} for labels, value in expected],
+                    }
+                ],
+            }
+        ],
+    }
+    file = tmp_path / "honest.test.yml"
+    file.write_text(yaml.safe_dump(test, width=10_000), encoding="utf-8")
+    done = subprocess.run(
+        [servers.find("promtool"), "test", "rules", file], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
