@@ -36,7 +36,7 @@ def test_every_value_has_the_unit_of_its_name() -> None:
     [
         *(
             (name, True)
-            for name in ("sda", "vdb", "xvdf", "nvme0n1", "dm-0", "md127", "mmcblk0", "cciss/c0d0")
+            for name in ("sda", "vdb", "xvdf", "nvme0n1", "dm-0", "md127", "mmcblk0", "cciss/c0d0", "loop0p1")
         ),
         *(
             (name, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from floodmark import catalogue
+from floodmark.sources.available import Lack
 from floodmark.sources.procfs import pressure
 
 if TYPE_CHECKING:
@@ -20,9 +21,15 @@ _ROWS: tuple[tuple[str, Metric, Metric | None], ...] = (
     ("io", catalogue.IO_WAITING, catalogue.IO_STALLED),
 )
 
+NO_PRESSURE = Lack(
+    "this kernel doesn't measure pressure: there is no /proc/pressure, or it is switched off",
+    "how long processes wait for a CPU, memory or a disk can't be told",
+    "psi=1 on the kernel's command line; a kernel before 4.20, or built without CONFIG_PSI, can't",
+)
+
 
 def collect(facts: Facts) -> Iterator[Sample]:
-    """Yield both times of each resource, or only that the kernel doesn't measure them: no failure."""
+    """Yield both times of each resource, or nothing where the kernel doesn't measure them: no failure."""
     measured = False
     for resource, waiting, stalled in _ROWS:
         found = pressure.read(facts.proc, resource)
@@ -32,4 +39,7 @@ def collect(facts: Facts) -> Iterator[Sample]:
         yield waiting(found.some)
         if stalled is not None and found.full is not None:
             yield stalled(found.full)
-    yield catalogue.SOURCE_AVAILABLE(measured, source="pressure")
+    if measured:
+        facts.watch.available.good("pressure")
+    else:
+        facts.watch.available.lacking(NO_PRESSURE, "pressure")
