@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from deploy.demo.memory_cgroup import MemoryCgroup
 
-APP = "shop"
 WORKERS = 4
 TIMEOUT = 10  # seconds a worker may hang: gunicorn's default of 30 would be dull to watch
 MEMORY = 256 << 20  # bytes for the app, a third of it used at rest
@@ -61,12 +60,14 @@ class Demo:
 
     Args:
         ports: where they listen.
+        app: what the app is called.
         folder: where they keep their files; removed by the caller.
         webhook: the Slack webhook to use, None for the local page.
     """
 
-    def __init__(self, ports: Ports, folder: Path, webhook: str | None) -> None:
+    def __init__(self, ports: Ports, app: str, folder: Path, webhook: str | None) -> None:
         self.ports = ports
+        self.app = app
         self.parts: list[Part] = []
         self.stopping = threading.Event()
         self._folder = folder
@@ -148,10 +149,11 @@ class Demo:
         say(f"Starting the app: gunicorn {version}, {WORKERS} sync workers, timeout {TIMEOUT} s, {bounds}")
         log = self._folder / "app.log"
         command = [
-            *(str(_beside("gunicorn")), "--name", APP, "--chdir", str(ROOT)),
+            *(str(_beside("gunicorn")), "--name", self.app, "--chdir", str(ROOT)),
             *("--bind", f"127.0.0.1:{self.ports.app}", "--workers", str(WORKERS), "--timeout", str(TIMEOUT)),
             *("--graceful-timeout", "3", "--error-logfile", str(log)),
-            *("--statsd-host", f"127.0.0.1:{self.ports.statsd}"),
+            # With other gunicorns on this machine the prefix tells whose packets they are.
+            *("--statsd-host", f"127.0.0.1:{self.ports.statsd}", "--statsd-prefix", self.app),
             # Its default path belongs to the user's own gunicorn, if there is one.
             *("--control-socket", str(self._folder / "gunicorn.ctl")),
             "deploy.demo.app:app",
@@ -174,14 +176,16 @@ class Demo:
     def _start_slack(self, cleanup: contextlib.ExitStack) -> None:
         (self._folder / "webhook").touch(0o600)
         if self._webhook is None:
-            page = slack.Page(
-                ("127.0.0.1", self.ports.slack), lambda message: say(f"Slack: {message.headline()}")
-            )
+            page = slack.Page(("127.0.0.1", self.ports.slack), self._heard)
             threading.Thread(target=page.serve_forever, args=(0.1,), daemon=True).start()
             cleanup.callback(page.server_close)
             cleanup.callback(page.shutdown)
             self._webhook = f"http://127.0.0.1:{self.ports.slack}{slack.WEBHOOK}"
         (self._folder / "webhook").write_text(self._webhook)
+
+    @staticmethod
+    def _heard(message: slack.Message) -> None:
+        say("Slack: " + message.notice().replace("\n", "\n       "))
 
     def _start_alertmanager(self) -> None:
         say("Starting Alertmanager")
@@ -235,7 +239,7 @@ class Demo:
                 for family in families
                 if family.name == "gunicorn_workers"
                 for sample in family.samples
-                if sample.labels["app"] == APP
+                if sample.labels["app"] == self.app
             )
         )
 
@@ -256,7 +260,7 @@ class Demo:
         return said
 
 
-def run(ports: Ports, *, kills: bool, webhook: str | None) -> None:
+def run(ports: Ports, app: str, *, kills: bool, webhook: str | None) -> None:
     """Run the demo until SIGINT, SIGTERM or SIGHUP.
 
     Raises:
@@ -272,7 +276,7 @@ def run(ports: Ports, *, kills: bool, webhook: str | None) -> None:
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(say, "Stopped: nothing of it is left running.")
         folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="floodmark-demo-"))
-        demo = Demo(ports, Path(folder), webhook)
+        demo = Demo(ports, app, Path(folder), webhook)
         demo.start(cleanup)
         waiting = demo.answers()
         while waiting and not asked:
@@ -350,6 +354,9 @@ def main() -> int:
     parser.add_argument(
         "--port-base", type=int, metavar="N", help=f"six ports in a row from N, in place of: {usual}"
     )
+    parser.add_argument(
+        "--name", default="shop", help="what the app is called (default: %(default)s); for a second demo"
+    )
     parser.add_argument("--no-kills", action="store_true", help="kill no worker: leave that to you")
     given = parser.parse_args()
     try:
@@ -362,7 +369,7 @@ def main() -> int:
     # Until there is something to stop in order, a TERM is as good as a Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        run(ports, kills=not given.no_kills, webhook=webhook)
+        run(ports, given.name, kills=not given.no_kills, webhook=webhook)
     except (BusyError, TroubleError, servers.UnavailableError) as error:
         print(f"floodmark demo: {error}", file=sys.stderr)
         return 1

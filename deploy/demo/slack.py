@@ -45,13 +45,12 @@ class Message:
     time: float
     payload: dict[str, Any]
 
-    def headline(self) -> str:
-        """What a phone's notification would show first: the first title or line, emoji shown."""
-        for part in (self.payload, *self.payload.get("attachments", [])):
-            for key in ("pretext", "title", "text", "fallback"):
-                if line := str(part.get(key) or "").strip():
-                    return html.unescape(slack_page.emoji(line.splitlines()[0]))
-        return ""
+    def notice(self) -> str:
+        """What a phone's notification shows: title and fallback of the first attachment, else the text."""
+        first = (self.payload["attachments"] or [{}])[0]
+        said = [self.payload.get("text"), first.get("title"), first.get("fallback") or first.get("text")]
+        lines = [str(text).strip().partition("\n")[0] for text in said if text]
+        return "\n".join(html.unescape(slack_page.emoji(line)) for line in lines)
 
 
 class Page(ThreadingHTTPServer):

@@ -7,6 +7,7 @@ The texts come from alerts, that is from anywhere: nothing of them reaches the p
 
 from __future__ import annotations
 
+import datetime as dt
 import html
 import re
 import time
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 
 _COLORS = {"good": "#2eb886", "warning": "#daa038", "danger": "#a30200"}
 _FOLD_CHARACTERS, _FOLD_LINES = 700, 5  # Slack folds an attachment's text that is longer
+
+# Slack's tokens for dates as strftime's.
+_DATES = {
+    "date_num": "%Y-%m-%d",
+    "date_short": "%b %-d, %Y",
+    "date_long": "%A %B %-d, %Y",
+    "date": "%B %-d, %Y",
+    "time_secs": "%H:%M:%S",
+    "time": "%H:%M",
+}
 
 # floodmark's own sign, where the sender has none.
 _WAVE = (
@@ -104,9 +115,32 @@ def _link(target: str, text: str) -> str:
     """A link if it leads to the web; anything else (javascript:, @channel) is shown as text."""
     if re.match(r"(https?://|mailto:)", target):
         return _anchor(target, _escape(text))
+    if target.startswith("!date^"):
+        return _date(target.removeprefix("!date^"), text)
     if target[0] in "!@#":
         return f'<span class="mention">@{_escape(text.lstrip("!@#"))}</span>'
     return _escape(text)
+
+
+def _date(given: str, text: str) -> str:
+    """A date as !date^1795164272^{date_short_pretty} {time}, in the time zone of this machine.
+
+    Args:
+        given: what stands after the first caret.
+        text: what to show where `given` can't be read.
+    """
+    seconds, _, form = given.partition("^")
+    try:
+        when = dt.datetime.fromtimestamp(int(seconds), dt.UTC).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return _escape(text)
+    days = (when.date() - dt.datetime.now(dt.UTC).astimezone().date()).days
+    near = {-1: "yesterday", 0: "today", 1: "tomorrow"}.get(days)
+    shown = form.partition("^")[0]
+    for token, value in _DATES.items():
+        date = when.strftime(value)
+        shown = shown.replace(f"{{{token}}}", date).replace(f"{{{token}_pretty}}", near or date)
+    return f'<span title="{_escape(text)}">{_escape(shown)}</span>'
 
 
 def _anchor(url: str, shown: str, style: str = "") -> str:
@@ -203,11 +237,11 @@ def _field(field: dict[str, Any], *, formatted: bool) -> str:
 
 
 def _button(action: dict[str, Any]) -> str:
-    style = {"primary": "primary", "danger": "danger"}.get(str(action.get("style")), "plain")
-    text = emoji(_escape(str(action.get("text") or "")))
+    """A link button; Slack leaves out what leads nowhere."""
     if not re.match(r"https?://", str(action.get("url"))):
-        return f'<span class="button {style}">{text}</span>'
-    return _anchor(str(action["url"]), text, f"button {style}")
+        return ""
+    style = {"primary": "primary", "danger": "danger"}.get(str(action.get("style")), "plain")
+    return _anchor(str(action["url"]), emoji(_escape(str(action.get("text") or ""))), f"button {style}")
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,7 +52,7 @@ def test_a_good_payload_is_ok_and_shows_on_the_page_and_as_json(
     address, heard = served
     payload = {"username": "floodmark", "attachments": [{"color": "danger", "title": "[FIRING:1] x :fire:"}]}
     assert _post(address + slack.WEBHOOK, json.dumps(payload).encode()) == (200, "ok")
-    assert [message.headline() for message in heard] == ["[FIRING:1] x 🔥"]
+    assert [message.notice() for message in heard] == ["[FIRING:1] x 🔥"]
     assert [message["payload"] for message in _get(f"{address}/messages").json()] == [payload]
     assert "[FIRING:1] x 🔥" in _get(address).text
 
@@ -145,6 +146,31 @@ def test_fields_are_formatted_only_where_mrkdwn_in_names_them() -> None:
     fields = [{"title": "Cause", "value": "`timeout`", "short": True}]
     assert "<code>timeout</code>" in _shown(attachments=[{"fields": fields, "mrkdwn_in": ["fields"]}])
     assert "`timeout`" in _shown(attachments=[{"fields": fields}])
+
+
+def test_a_date_shows_in_this_machines_time_zone_with_the_senders_words_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TZ", "Etc/GMT-2")
+    time.tzset()
+    try:
+        shown = slack_page.mrkdwn("<!date^1392734382^{date_short_pretty} at {time_secs}|Feb 18, 14:39 UTC>")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert shown == '<span title="Feb 18, 14:39 UTC">Feb 18, 2014 at 16:39:42</span>'
+    assert (
+        slack_page.mrkdwn(f"<!date^{time.time():.0f}^{{date_pretty}}|now>")
+        == '<span title="now">today</span>'
+    )
+    assert slack_page.mrkdwn("<!date^x^{date}|then>") == "then"
+
+
+def test_a_button_that_leads_nowhere_is_left_out() -> None:
+    actions = [{"text": "Dashboard"}, {"text": "Runbook", "url": "https://x.y"}]
+    shown = _shown(attachments=[{"title": "x", "actions": actions}])
+    assert "Dashboard" not in shown
+    assert ">Runbook</a>" in shown
 
 
 def test_a_text_that_slack_folds_is_folded() -> None:
