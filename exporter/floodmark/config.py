@@ -99,11 +99,14 @@ def _collectors(value: object) -> tuple[str, ...]:
 def _apps(value: object) -> Mapping[str, App]:
     if not isinstance(value, dict):
         raise ValueError("a mapping of app names to their settings")  # noqa: TRY004 - as above
-    parsers = {"target": _string, "log": _path, "statsd_socket": _path}
-    return {
-        str(name): App(**_checked(f"apps: {name}", settings or {}, parsers))
-        for name, settings in value.items()
-    }
+    return {str(name): _app(str(name), settings or {}) for name, settings in value.items()}
+
+
+def _app(name: str, settings: object) -> App:
+    where = f"apps: {name}"
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{where} must be a mapping of its settings, not {settings!r}")
+    return App(**_checked(where, settings, {"target": _string, "log": _path, "statsd_socket": _path}))
 
 
 # Immutable default and metadata in one call: what RUF009 fears can't happen with it.
@@ -194,6 +197,8 @@ def _checked(
             raise ConfigError(f"{where}: unknown key {spelling(key)!r}: did you mean {spelling(nearest)!r}?")
         try:
             checked[key] = parsers[key](value)
+        except ConfigError as error:  # from further in
+            raise ConfigError(f"{where}: {error}") from error
         except ValueError as error:
             raise ConfigError(f"{where}: {spelling(key)} must be {error}, not {value!r}") from error
     return checked

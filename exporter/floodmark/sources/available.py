@@ -46,7 +46,8 @@ NO_LOG = Lack(
 NO_HEARTBEAT = Lack(
     "workers' heartbeats can't be seen: permission denied",
     "without gunicorn's log a timeout can't be told from another kill",
-    "run as the app's user, or CAP_SYS_PTRACE (compose: cap_add: [SYS_PTRACE])",
+    "run as the app's user, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+    " (compose: cap_add: [SYS_PTRACE, DAC_READ_SEARCH])",
 )
 
 
@@ -79,7 +80,7 @@ class Available:
     def by_source(self) -> dict[str, bool]:
         """Return for each source whether it works, for every app that has it."""
         states: dict[str, bool] = {}
-        for (source, _), lack in self._lacks.items():
+        for (source, _), lack in list(self._lacks.items()):  # other threads add to it
             states[source] = states.get(source, True) and lack is None
         return states
 
