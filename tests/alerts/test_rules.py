@@ -1,0 +1,80 @@
+"""Each alert's rule test (<Alert>.test.yml) and the rules themselves, by the real promtool."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.alerts.conftest import ALERTS, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Promtool = Callable[..., str]
+
+
+@pytest.fixture
+def promtool(program: Callable[[str], Path]) -> Promtool:
+    """Return a function that runs promtool, which must find nothing wrong."""
+
+    def run(*arguments: str | Path) -> str:
+        command = [program("promtool"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("tests/alerts/*.test.yml")), ids=lambda path: path.stem)
+def test_the_alert_fires_and_stays_quiet_as_its_file_says(path: Path, promtool: Promtool) -> None:
+    promtool("test", "rules", path)
+
+
+def test_promtool_finds_nothing_to_complain_about_in_any_rule(promtool: Promtool) -> None:
+    promtool("check", "rules", "--lint=all", "--lint-fatal", *sorted(ALERTS.glob("*.rules.yml")))
+
+
+def test_prometheus_accepts_its_configuration_with_our_rules(promtool: Promtool, tmp_path: Path) -> None:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    for path in ALERTS.glob("*.rules.yml"):
+        shutil.copy(path, rules)
+    shipped = (ROOT / "deploy/prometheus/prometheus.yml").read_text()
+    config = tmp_path / "prometheus.yml"
+    config.write_text(shipped.replace("/etc/prometheus/rules", str(rules)))
+    said = promtool("check", "config", config)
+    assert f"{len(list(rules.iterdir()))} rule files found" in said
+
+
+@pytest.mark.parametrize(
+    ("threshold", "test"),
+    [
+        ("disk_queue_depth", "DiskQueueHigh"),
+        ("disk_await_seconds", "DiskQueueHigh"),
+        ("rss_creep_ratio", "RssCreep"),
+        ("rss_creep_bytes", "RssCreep"),
+        ("traffic_spike_ratio", "TrafficSpike"),
+        ("traffic_spike_rate", "TrafficSpike"),
+    ],
+)
+def test_a_threshold_raised_in_its_one_place_silences_the_alert(
+    threshold: str, test: str, program: Callable[[str], Path], tmp_path: Path
+) -> None:
+    for path in ALERTS.glob("*.rules.yml"):
+        raised = re.sub(
+            rf"(record: floodmark:threshold:{threshold}\n +expr: ).*", r"\1vector(1e12)", path.read_text()
+        )
+        (tmp_path / path.name).write_text(raised)
+    rule_test = tmp_path / "raised.test.yml"
+    rule_test.write_text((ROOT / f"tests/alerts/{test}.test.yml").read_text().replace("../../alerts", "."))
+    done = subprocess.run(
+        [program("promtool"), "test", "rules", rule_test], capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert re.search(r"got:\s*\[\]", done.stdout + done.stderr)
