@@ -58,8 +58,8 @@ def test_one_alert_says_what_is_broken_since_when_what_it_costs_and_what_to_type
         "🔴 *The kernel killed 2 workers of shop on web-1 for memory in 15 minutes.*",
         (
             "Exits with cause oom_kill: 2 in 15 minutes (alert above 0). It IS memory: the kernel itself "
-            "says so, this is no guess from gunicorn's log. Largest worker seen: 400MiB. Limit for all: 512MiB. "
-            f"Since {FROM}."
+            "says so, this is no guess from gunicorn's log. Largest worker seen: 400MiB. Limit for all: "
+            f"512MiB. Since {FROM}."
         ),
         "*Impact:* The requests these workers were serving failed, and it goes on until memory is freed.",
         "*Type:* `sudo dmesg --ctime | grep -iE 'oom-kill|killed process' | tail -n 5`",

@@ -1,0 +1,275 @@
+"""One catalogue, one direction: what alerts and dashboards ask for exists, and nothing is published in vain.
+
+Held over every PromQL expression of alerts/ (the queries inside annotations too) and dashboards/json/, and
+over every import in exporter/ and dashboards/.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+
+from floodmark import catalogue
+from floodmark.metric import Kind, Metric
+from tests.support.promql import TARGET_LABELS, grouping_labels, published, selectors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[1]
+RULES = [
+    rule
+    for path in sorted(ROOT.glob("alerts/*.rules.yml"))
+    for group in yaml.safe_load(path.read_text())["groups"]
+    for rule in group["rules"]
+]
+ALERTS = [rule for rule in RULES if "alert" in rule]
+DASHBOARDS = {
+    dashboard["uid"]: dashboard
+    for dashboard in (json.loads(path.read_text()) for path in sorted(ROOT.glob("dashboards/json/*.json")))
+}
+
+
+class Query(NamedTuple):
+    """A PromQL expression; a dashboard's variable lists the values of a label of it, and shows nothing."""
+
+    where: str
+    expr: str
+    variable_of: str = ""
+
+
+def in_rules() -> Iterator[Query]:
+    """Each rule's expression and the queries its annotations run."""
+    for rule in RULES:
+        name = rule.get("alert") or rule["record"]
+        yield Query(name, rule["expr"])
+        for text in rule.get("annotations", {}).values():
+            # {{ with printf "up{instance=%q} * %f" $labels.instance $value | query }}, {{ query "up" }}
+            for given in re.findall(r'(?:printf|query) ("(?:[^"\\]|\\.)*")', text):
+                format_ = ast.literal_eval(given)
+                expr = format_.replace("%q", '"x"').replace("%f", "1")
+                if "%" not in expr:  # else it formats a number for people
+                    yield Query(f"{name}'s annotations", expr)
+
+
+def in_dashboards() -> Iterator[Query]:
+    """Each target of a panel or annotation, and each variable's label_values(selector, label)."""
+
+    def walk(where: str, node: object) -> Iterator[Query]:
+        if isinstance(node, dict):
+            where = f"{where}: {node['title']}" if "title" in node else where
+            if isinstance(node.get("expr"), str):
+                yield Query(where, node["expr"])
+            for child in node.values():
+                yield from walk(where, child)
+        elif isinstance(node, list):
+            for child in node:
+                yield from walk(where, child)
+
+    for uid, dashboard in DASHBOARDS.items():
+        yield from walk(uid, dashboard)
+        for variable in dashboard["templating"]["list"]:
+            if variable["type"] == "query":
+                asked = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"])
+                assert asked, variable["query"]
+                yield Query(f"{uid}: ${variable['name']}", asked[1], asked[2])
+
+
+def known() -> dict[str, frozenset[str]]:
+    """Every series that may be asked for, by name, with its labels."""
+    series = published() | {
+        # Prometheus' own.
+        "up": TARGET_LABELS,
+        "ALERTS": TARGET_LABELS | {"alertname", "alertstate", "severity", "app", "cause", "device"},
+    }
+    for rule in RULES:
+        if "record" in rule:
+            asked = [series[selector.name] for selector in selectors(rule["expr"])]
+            series[rule["record"]] = frozenset(grouping_labels(rule["expr"])) or frozenset().union(*asked)
+    return series
+
+
+SERIES = known()
+QUERIES = [*in_rules(), *in_dashboards()]
+USED = {s.name for query in QUERIES if not query.variable_of for s in selectors(query.expr)}
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.where)
+def test_a_query_names_only_series_and_labels_that_exist(query: Query) -> None:
+    asked = selectors(query.expr)
+    assert {selector.name for selector in asked} - SERIES.keys() == set()
+    for selector in asked:
+        assert selector.labels - SERIES[selector.name] == set(), selector.name
+    has = frozenset().union(*(SERIES[selector.name] for selector in asked))
+    assert grouping_labels(query.expr) - has == set()
+    assert not query.variable_of or query.variable_of in has
+
+
+def names(row: Metric) -> set[str]:
+    """Return the names under which a row's series can be asked for."""
+    if row.kind is Kind.HISTOGRAM:
+        return {f"{row.name}_{part}" for part in ("bucket", "sum", "count")}
+    return {row.name}
+
+
+@pytest.mark.parametrize("row", catalogue.ALL, ids=lambda row: row.name)
+def test_a_metric_is_shown_or_alerted_on_or_says_why_not(row: Metric) -> None:
+    used = bool(names(row) & USED)
+    if row.unshown:
+        assert not used, f"{row.name} is used: unshown ({row.unshown!r}) is no longer true"
+    else:
+        assert used, f"no panel and no alert uses {row.name}: add one, or say why not in unshown"
+
+
+def test_a_metric_is_a_row_once() -> None:
+    listed = [row.name for row in catalogue.ALL]
+    assert sorted(listed) == sorted(set(listed))
+
+
+def test_every_threshold_is_compared_with_by_a_rule() -> None:
+    recorded = {rule["record"] for rule in RULES if rule.get("record", "").startswith("floodmark:threshold:")}
+    compared = {s.name for rule in ALERTS for s in selectors(rule["expr"]) if "threshold" in s.name}
+    assert compared == recorded
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_says_all_a_person_needs(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+    assert rule["annotations"].keys() == {
+        *("summary", "description", "impact", "action"),
+        *("runbook_url", "dashboard_url"),
+    }
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alerts_runbook_is_where_its_address_says_and_has_the_four_parts(rule: dict[str, Any]) -> None:
+    home = "https://github.com/floodmark/floodmark/blob/main/"
+    runbook = f"alerts/runbooks/{rule['alert']}.md"
+    assert rule["annotations"]["runbook_url"] == home + runbook
+    parts = re.findall(r"^## (.+)$", (ROOT / runbook).read_text(), re.MULTILINE)
+    assert parts == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alerts_dashboard_exists_and_has_the_variables_its_address_fills_in(rule: dict[str, Any]) -> None:
+    address = urlsplit(rule["annotations"]["dashboard_url"])
+    dashboard = DASHBOARDS[address.path.removeprefix("/d/")]
+    variables = {f"var-{variable['name']}" for variable in dashboard["templating"]["list"]}
+    # In the template `&var-app=` may stand behind an {{ if }}; a query string for all that is what is asked.
+    assert parse_qs(re.sub(r"{{.*?}}", "x", address.query, flags=re.DOTALL)).keys() <= variables
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_has_a_rule_test_that_sees_it_fire_and_stay_quiet(rule: dict[str, Any]) -> None:
+    name = rule["alert"]
+    tests = yaml.safe_load((ROOT / f"tests/alerts/{name}.test.yml").read_text())["tests"]
+    fires = [case for test in tests for case in test.get("alert_rule_test", []) if case["exp_alerts"]]
+    assert {case["alertname"] for case in fires} == {name}
+    quiet = [
+        case["expr"]
+        for test in tests
+        for case in test.get("promql_expr_test", [])
+        if case["exp_samples"] == [{"value": 0}]
+    ]
+    assert any(f'alertname="{name}"' in expr for expr in quiet)
+
+
+def test_no_runbook_or_rule_test_is_left_over_from_an_alert_that_is_gone() -> None:
+    alerts = {rule["alert"] for rule in ALERTS}
+    assert {path.stem for path in ROOT.glob("alerts/runbooks/*.md")} == alerts
+    assert {path.name.removesuffix(".test.yml") for path in ROOT.glob("tests/alerts/*.test.yml")} == alerts
+
+
+# --- Layers: metric <- catalogue <- collectors <- scrape, and sources beside them
+
+
+def imported(path: Path) -> set[str]:
+    """Return every module and name a file imports anywhere: x and x.y for `from x import y`."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not (node.level and "exporter" in path.parts), f"{path}: relative import"
+            found |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+PACKAGE = ROOT / "exporter" / "floodmark"
+CATALOGUE, METRIC, COLLECTORS, SCRAPE = (
+    f"floodmark.{layer}" for layer in ("catalogue", "metric", "collectors", "scrape")
+)
+OUTSIDE = {f"floodmark.{layer}" for layer in ("exposition", "server", "commands", "cli")}
+
+
+@pytest.mark.parametrize(
+    ("layer", "banned"),
+    [
+        ("metric.py", {"floodmark"}),
+        ("catalogue.py", {COLLECTORS, SCRAPE, "floodmark.sources", "floodmark.gunicorn"} | OUTSIDE),
+        ("sources/**/*.py", {METRIC, CATALOGUE, COLLECTORS, SCRAPE} | OUTSIDE),
+        ("gunicorn/**/*.py", {METRIC, CATALOGUE, COLLECTORS, SCRAPE} | OUTSIDE),
+        ("collectors/**/*.py", {SCRAPE} | OUTSIDE),
+        ("scrape.py", OUTSIDE),
+    ],
+)
+def test_a_layer_imports_none_above_it(layer: str, banned: set[str]) -> None:
+    files = sorted(PACKAGE.glob(layer))
+    assert files
+    broken = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in files
+        for name in imported(path)
+        if any(name == ban or name.startswith(f"{ban}.") for ban in banned)
+    }
+    assert broken == set()
+
+
+@pytest.mark.parametrize(
+    ("library", "home"),
+    [
+        ("prometheus_client", "exporter/floodmark/exposition.py"),
+        ("grafanalib", "dashboards/panels.py"),
+    ],
+)
+def test_a_library_that_may_be_exchanged_one_day_has_one_home(library: str, home: str) -> None:
+    files = [*ROOT.glob("exporter/**/*.py"), *ROOT.glob("dashboards/**/*.py")]
+    users = {
+        str(path.relative_to(ROOT))
+        for path in files
+        if any(name.split(".")[0] == library for name in imported(path))
+    }
+    assert users == {home}
+
+
+def test_serving_loads_nothing_of_the_demo_the_dashboards_or_the_tests() -> None:
+    loaded = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, floodmark.cli, floodmark.commands.serve; print(*sys.modules)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    heavy = {
+        "psutil",
+        "requests",
+        "gunicorn",
+        "grafanalib",
+        "promql_parser",
+        "pytest",
+        "dashboards",
+        "deploy",
+    }
+    assert heavy & {name.split(".")[0] for name in loaded} == set()
