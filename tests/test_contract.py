@@ -189,6 +189,13 @@ def test_no_runbook_or_rule_test_is_left_over_from_an_alert_that_is_gone() -> No
     assert {path.name.removesuffix(".test.yml") for path in ROOT.glob("tests/alerts/*.test.yml")} == alerts
 
 
+def test_the_generated_pages_say_what_the_catalogue_and_the_rules_say() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs/generate.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 # --- Layers: metric <- catalogue <- collectors <- scrape, and sources beside them
 
 

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Write docs/metrics.md from the catalogue and docs/alerts.md from the rules, or say which one differs."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import re
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from floodmark import catalogue
+from floodmark.metric import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from floodmark.metric import Metric
+
+DOCS = Path(__file__).parent
+ALERTS = DOCS.parent / "alerts"
+GENERATED = "<!-- Written by docs/generate.py: change {source}, then type: make docs -->"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Return the exit code: 0 all is written or equal, 1 a page differs, 2 wrong usage."""
+    parser = argparse.ArgumentParser(prog="docs/generate.py", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page differs")
+    check = parser.parse_args(arguments).check
+
+    wanted = {DOCS / "metrics.md": metrics(), DOCS / "alerts.md": alerts()}
+    differing = {
+        page: text
+        for page, text in wanted.items()
+        if not page.exists() or page.read_text(encoding="utf-8") != text
+    }
+    for page, text in differing.items():
+        if check:
+            sys.stderr.write(f"{page} differs from what it is made of. Type: make docs\n")
+        else:
+            page.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"wrote {page}\n")
+    return 1 if check and differing else 0
+
+
+def metrics() -> str:
+    """The catalogue as a page: a table for each collector."""
+    parts = [
+        "# Metrics",
+        GENERATED.format(source="exporter/floodmark/catalogue.py"),
+        (
+            "What `/metrics` has, by the collector that makes it. Prometheus adds `job` and `instance`. Host "
+            "metrics have node_exporter's names and meanings."
+        ),
+    ]
+    for collector, rows in itertools.groupby(catalogue.ALL, key=lambda row: row.collector):
+        parts += [f"## {collector}", _table(("metric", "type", "labels", "meaning"), map(_metric, rows))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _metric(row: Metric) -> tuple[str, ...]:
+    kind = "untyped" if row.kind is Kind.UNTYPED else row.kind.value
+    return (
+        f"`{row.name}`",
+        f"{kind}, {row.unit}" if row.unit else kind,
+        " ".join(f"`{label}`" for label in row.labels),
+        row.help,
+    )
+
+
+def alerts() -> str:
+    """The rules as a page: alerts, the thresholds they compare with, and the series recorded for them."""
+    rules = [
+        (path, rule)
+        for path in sorted(ALERTS.glob("*.rules.yml"))
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+    ]
+    firing = sorted((rule["alert"], path, rule) for path, rule in rules if "alert" in rule)
+    recorded = [
+        (f"`{rule['record']}`", f"`{rule['expr']}`")
+        for path, rule in rules
+        if "record" in rule and path.name != "thresholds.rules.yml"
+    ]
+    return (
+        "\n\n".join(
+            (
+                "# Alerts",
+                GENERATED.format(source="alerts/*.rules.yml"),
+                (
+                    "Each has a runbook (its name leads there) and a rule test, "
+                    "`tests/alerts/<Alert>.test.yml`. Alertmanager sends one Slack message for each host and app."
+                ),
+                _table(("alert", "severity", "after", "impact", "rule"), itertools.starmap(_alert, firing)),
+                "## Thresholds",
+                (
+                    "Tuned in `alerts/thresholds.rules.yml` and nowhere else: rules and panels read these "
+                    "series."
+                ),
+                _table(("series", "value", "why"), _thresholds()),
+                "## Series recorded for the rules",
+                _table(("series", "expression"), recorded),
+            )
+        )
+        + "\n"
+    )
+
+
+def _alert(name: str, path: Path, rule: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        f"[{name}](../alerts/runbooks/{name}.md)",
+        rule["labels"]["severity"],
+        rule.get("for", "at once"),
+        rule["annotations"]["impact"],
+        f"[{path.name}](../alerts/{path.name})",
+    )
+
+
+def _thresholds() -> Iterable[tuple[str, ...]]:
+    """Each threshold with the comment above it: its reason, which YAML's parser drops."""
+    text = (ALERTS / "thresholds.rules.yml").read_text(encoding="utf-8")
+    for comment, name, value in re.findall(
+        r"((?: +#.*\n)+) +- record: (\S+)\n +expr: vector\((.+)\)\n", text
+    ):
+        why = " ".join(line.strip(" #") for line in textwrap.dedent(comment).splitlines())
+        yield f"`{name}`", value, why
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
