@@ -104,9 +104,12 @@ _DISK = f"({_QUEUE_SHARE} < {_AWAIT_SHARE}) or {_AWAIT_SHARE} or {_QUEUE_SHARE}"
 # The floor of the app's memory, not the memory itself: max_requests makes a sawtooth of that, whose slope
 # says nothing. It needs an hour to be one.
 _FLOOR = recorded("app:gunicorn_memory_bytes:floor1h")
-_GROWTH = f"(deriv({_FLOOR}[6h]) and {_FLOOR} offset 1h)"
+_GROWTH = f"deriv({_FLOOR}[6h])"
 _MONTH = 30 * 24 * 3600
-_FULL_IN = f"clamp_max(min({select(MEMORY_HEADROOM)} / on ({BY_APP}) clamp_min({_GROWTH}, 1)), {_MONTH})"
+_FULL_IN = (
+    f"clamp_max(min({select(MEMORY_HEADROOM)}"
+    f" / on ({BY_APP}) clamp_min({_GROWTH} and {_FLOOR} offset 1h, 1)), {_MONTH})"
+)
 
 
 def build() -> Json:
@@ -391,7 +394,7 @@ def _memory() -> RowPanel:
             "Growth per hour",
             """How fast the floor of the app's memory (the least of each hour) rises, over up to 6 hours: the
             sawtooth of recycling doesn't show. Bad: above 0 for hours. Headroom divided by this is the time
-            left. Needs an hour of data.""",
+            left. In an app's first hour the floor can't rise yet.""",
             Query(f"3600 * {_GROWTH}", APP),
             unit="bytes",
             least=None,

@@ -126,8 +126,8 @@ def stat(  # noqa: PLR0913 - what differs between panels is exactly this
             # Alone, the title says what it is; together, each needs its name.
             "textMode": "auto" if len(queries) == 1 and "{{" not in queries[0].legend else "value_and_name",
             # Grafana fits text to the panel, so that names beside big numbers can't be read.
-            "text": {"titleSize": 14, "valueSize": 26},
-            "wideLayout": True,
+            "text": {"titleSize": 13, "valueSize": 26},
+            "wideLayout": False,  # the name above its number, not left of it: a phone has no room there
         },
     )
 
