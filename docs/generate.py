@@ -92,8 +92,8 @@ def alerts() -> str:
                 "# Alerts",
                 GENERATED.format(source="alerts/*.rules.yml"),
                 (
-                    "Each has a runbook (its name leads there) and a rule test, "
-                    "`tests/alerts/<Alert>.test.yml`. Alertmanager sends one Slack message for each host and app."
+                    "Each has a runbook (its name leads there) and a rule test "
+                    "(`tests/alerts/<Alert>.test.yml`). Alertmanager sends one message for each host and app."
                 ),
                 _table(("alert", "severity", "after", "impact", "rule"), itertools.starmap(_alert, firing)),
                 "## Thresholds",
