@@ -58,7 +58,7 @@ from .query import FIRING, UNWANTED, count, quantile, rate, recorded, select
 from .query import threshold as threshold_series
 
 if TYPE_CHECKING:
-    from grafanalib.core import Panel, RowPanel
+    from .panels import Panel, Row
 
 BY_APP = "job, instance, app"
 BY_HOST = "job, instance"
@@ -261,7 +261,7 @@ def _first_screen() -> list[Panel]:
     ]
 
 
-def _requests() -> RowPanel:
+def _requests() -> Row:
     return row(
         "Requests: what is answered, and at what cost?",
         timeseries(
@@ -296,7 +296,7 @@ def _requests() -> RowPanel:
     )
 
 
-def _workers() -> RowPanel:
+def _workers() -> Row:
     return row(
         "Workers: who dies, and of what?",
         timeseries(
@@ -359,7 +359,7 @@ def _workers() -> RowPanel:
     )
 
 
-def _memory() -> RowPanel:
+def _memory() -> Row:
     return row(
         "Memory of the app: how much, and is it growing?",
         timeseries(
@@ -423,7 +423,7 @@ def _memory() -> RowPanel:
     )
 
 
-def _host() -> RowPanel:
+def _host() -> Row:
     cpus = f"count by ({BY_HOST}) ({rate(CPU_SECONDS, mode='idle')})"
     return row(
         "Host: CPU and memory",
@@ -493,7 +493,7 @@ def _host() -> RowPanel:
     )
 
 
-def _disk() -> RowPanel:
+def _disk() -> Row:
     return row(
         "Host: disk and network",
         timeseries(
@@ -544,7 +544,7 @@ def _disk() -> RowPanel:
     )
 
 
-def _sight() -> RowPanel:
+def _sight() -> Row:
     working = {1: ("ok", "green"), 0: ("failing", "red")}
     return row(
         "What fires, and what floodmark can see",

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .palette import Scale
 
 Json = dict[str, Any]
+Panel = core.Panel
+Row = core.RowPanel
 
 SCHEMA_VERSION = 42
 COLUMNS = 24
@@ -91,7 +93,7 @@ def stat(  # noqa: PLR0913 - what differs between panels is exactly this
     spark: bool = False,
     words: Mapping[int, tuple[str, str]] | None = None,
     decimals: int | None = None,
-) -> core.Panel:
+) -> Panel:
     """Big numbers, the newest of each series. ``spark`` draws the recent past behind them.
 
     ``words`` maps a value to (text, colour), for states. Without ``spark`` the query is instant: what is
@@ -126,7 +128,7 @@ def stat(  # noqa: PLR0913 - what differs between panels is exactly this
             # Alone, the title says what it is; together, each needs its name.
             "textMode": "auto" if len(queries) == 1 and "{{" not in queries[0].legend else "value_and_name",
             # Grafana fits text to the panel, so that names beside big numbers can't be read.
-            "text": {"titleSize": 13, "valueSize": 26},
+            "text": {"titleSize": 12, "valueSize": 16} if words else {"titleSize": 13, "valueSize": 26},
             "wideLayout": False,  # the name above its number, not left of it: a phone has no room there
         },
     )
@@ -147,7 +149,7 @@ def timeseries(  # noqa: PLR0913 - what differs between panels is exactly this
     most: float | None = None,
     every: str = "",
     name_zeros: bool = True,
-) -> core.Panel:
+) -> Panel:
     """Lines over time; or bars, for events. Gaps stay gaps: a hole in the data is a finding.
 
     ``least`` and ``most`` are the ends of the axis (None: as the data has it), ``every`` is the shortest
@@ -197,7 +199,7 @@ def bargauge(  # noqa: PLR0913 - what differs between panels is exactly this
     colours: Mapping[str, str] | None = None,
     scale: Scale = palette.PLAIN,
     most: float | None = None,
-) -> core.Panel:
+) -> Panel:
     """One horizontal bar for each series, now."""
     return _panel(
         core.BarGauge,
@@ -235,7 +237,7 @@ def table(  # noqa: PLR0913 - what differs between panels is exactly this
     width: int = 12,
     height: int = 7,
     value: str = "",
-) -> core.Panel:
+) -> Panel:
     """One row for each series of ``expr``, now: its labels, and its value under the heading ``value``.
 
     Which columns there are, the expression says by what it groups by: six at most read on a phone.
@@ -262,12 +264,12 @@ def table(  # noqa: PLR0913 - what differs between panels is exactly this
     )
 
 
-def row(title: str, *panels: core.Panel) -> core.RowPanel:
+def row(title: str, *panels: Panel) -> Row:
     """A collapsed row: what to look at once the first screen has said where."""
-    return core.RowPanel(title=title, collapsed=True, panels=list(panels))
+    return Row(title=title, collapsed=True, panels=list(panels))
 
 
-def dashboard(uid: str, title: str, description: str, panels: Sequence[core.Panel]) -> Json:
+def dashboard(uid: str, title: str, description: str, panels: Sequence[Panel]) -> Json:
     """The whole dashboard, as Grafana's classic JSON: for provisioning and for import alike.
 
     Panels flow from left to right in the order given and wrap at 24 columns.
@@ -317,7 +319,7 @@ def render(plain: Json) -> str:
 
 
 def _panel(  # noqa: PLR0913 - the parts every panel has
-    kind: type[core.Panel],
+    kind: type[Panel],
     number: int,
     title: str,
     description: str,
@@ -328,7 +330,7 @@ def _panel(  # noqa: PLR0913 - the parts every panel has
     overrides: list[Json],
     options: Json,
     interval: str | None = None,
-) -> core.Panel:
+) -> Panel:
     width, height = size
     return kind(
         id=number,
@@ -463,14 +465,14 @@ def _annotation(name: str, expr: str, title: str, text: str, colour: str) -> Jso
     }
 
 
-def _lay_out(panels: Iterable[core.Panel]) -> None:
+def _lay_out(panels: Iterable[Panel]) -> None:
     """Give every panel its place: in the order given, each as high up as it fits, then as far left.
 
     A collapsed row is one line high; its panels lie below it, as they will when it is opened.
     """
     skyline = [0] * COLUMNS
     for panel in panels:
-        if isinstance(panel, core.RowPanel):
+        if isinstance(panel, Row):
             panel.gridPos = core.GridPos(h=1, w=COLUMNS, x=0, y=0)
             _lay_out(panel.panels)
         place = panel.gridPos
@@ -478,7 +480,7 @@ def _lay_out(panels: Iterable[core.Panel]) -> None:
             (max(skyline[left : left + place.w]), left) for left in range(COLUMNS - place.w + 1)
         )
         skyline[place.x : place.x + place.w] = [place.y + place.h] * place.w
-        if isinstance(panel, core.RowPanel):
+        if isinstance(panel, Row):
             for inner in panel.panels:
                 inner.gridPos.y += place.y + 1
 
