@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import string
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from grafanalib import core
 from grafanalib._gen import DashboardEncoder
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from .palette import Scale
 
 Json = dict[str, Any]
-Panel = core.Panel
-Row = core.RowPanel
+Panel: TypeAlias = core.Panel
+Row: TypeAlias = core.RowPanel
 
 SCHEMA_VERSION = 42
 COLUMNS = 24
