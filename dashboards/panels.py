@@ -472,7 +472,7 @@ def _lay_out(panels: Iterable[Panel]) -> None:
     """
     skyline = [0] * COLUMNS
     for panel in panels:
-        if isinstance(panel, Row):
+        if isinstance(panel, core.RowPanel):
             panel.gridPos = core.GridPos(h=1, w=COLUMNS, x=0, y=0)
             _lay_out(panel.panels)
         place = panel.gridPos
@@ -480,7 +480,7 @@ def _lay_out(panels: Iterable[Panel]) -> None:
             (max(skyline[left : left + place.w]), left) for left in range(COLUMNS - place.w + 1)
         )
         skyline[place.x : place.x + place.w] = [place.y + place.h] * place.w
-        if isinstance(panel, Row):
+        if isinstance(panel, core.RowPanel):
             for inner in panel.panels:
                 inner.gridPos.y += place.y + 1
 
