@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
@@ -51,6 +52,25 @@ def test_prometheus_accepts_its_configuration_with_our_rules(promtool: Promtool,
     config.write_text(shipped.replace("/etc/prometheus/rules", str(rules)))
     said = promtool("check", "config", config)
     assert f"{len(list(rules.iterdir()))} rule files found" in said
+
+
+@pytest.mark.parametrize(
+    ("target", "instance"),
+    [
+        ({"targets": ["web-1.example.org:9717"]}, "web-1.example.org"),
+        ({"targets": ["[2001:db8::7]:9717"]}, "[2001:db8::7]"),
+        ({"targets": ["10.0.0.7:9717"], "labels": {"instance": "web-1"}}, "web-1"),
+    ],
+)
+def test_an_instance_is_the_host_or_the_name_given_to_it(
+    target: dict[str, Any], instance: str, promtool: Promtool, tmp_path: Path
+) -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    config["scrape_configs"][0]["static_configs"] = [target]
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    # The timeout is how long it goes on looking for targets; static ones are there at once.
+    said = promtool("check", "service-discovery", "--timeout=1s", tmp_path / "prometheus.yml", "floodmark")
+    assert [found["labels"]["instance"] for found in json.loads(said)] == [instance]
 
 
 @pytest.mark.parametrize(
