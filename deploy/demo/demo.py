@@ -119,17 +119,24 @@ class Demo:
         """Kill workers, one for each cause the demo can bring about here."""
         if self.stopping.wait(_BEFORE):
             return
+        self._play_timeout()
+        if self._cgroup and not self.stopping.wait(_BETWEEN):
+            self._play_oom(self._cgroup)
+        if not self.stopping.wait(_BETWEEN):
+            say(f"Played. Go on by hand at http://127.0.0.1:{self.ports.app}; Ctrl-C stops it all.")
+
+    def _play_timeout(self) -> None:
         say(
-            f"Playing: a request that waits for a database for an hour. Gunicorn will kill its worker at the "
+            "Playing: a request that waits for a database for an hour. Gunicorn will kill its worker at the "
             f'timeout of {TIMEOUT} s, and ask in its log: "Perhaps out of memory?"'
         )
         traffic.get(self.ports.app, "/report?seconds=3600", seconds=3 * TIMEOUT)
-        if self._cgroup is None or self.stopping.wait(_BETWEEN):
-            return
+
+    def _play_oom(self, cgroup: MemoryCgroup) -> None:
         say(f"Playing: uploads that leak {_UPLOAD} MiB each, until the kernel kills a worker for memory.")
-        before = self._cgroup.oom_kills()
+        before = cgroup.oom_kills()
         for _ in range(2 * MEMORY // (_UPLOAD << 20)):
-            if self._cgroup.oom_kills() > before or self.stopping.wait(0.5):
+            if self.stopping.wait(0.5) or cgroup.oom_kills() > before:
                 break
             traffic.get(self.ports.app, f"/upload?mib={_UPLOAD}", seconds=TIMEOUT)
 
@@ -137,7 +144,10 @@ class Demo:
         try:
             self._cgroup = memory_cgroup.make(f"floodmark-demo-{os.getpid()}", MEMORY)
         except memory_cgroup.NoCgroupError as error:
-            say(f"No memory cgroup may be made here ({error}): plays the timeout kill only, no OOM kill.")
+            say(
+                f"No memory cgroup may be made here ({error}): plays the timeout kill, not the OOM kill, "
+                "which needs root or a delegated cgroup."
+            )
 
     def _leave_cgroup(self) -> None:
         if self._cgroup is not None:
