@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint dashboards venv
+.PHONY: demo test dashboards docs venv
 
 demo: venv ## a real gunicorn, its deaths, Prometheus, Alertmanager and the Slack messages, with no account
 	@$(BIN)/python deploy/demo/demo.py $(DEMO_ARGS)
@@ -14,10 +14,14 @@ test: venv ## everything: lint, types, unit, contract, rule tests, end to end wi
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m dashboards --check
+	$(BIN)/python docs/generate.py --check
 	$(BIN)/pytest
 
 dashboards: venv ## build dashboards/json from the Python
 	$(BIN)/python -m dashboards
+
+docs: venv ## build the reference pages from the catalogue and the rules
+	$(BIN)/python docs/generate.py
 
 venv: $(VENV)/.installed
 

@@ -1,7 +1,5 @@
 """Build dashboards/json/<uid>.json from the Python, or say which file differs from it."""
 
-# ruff: noqa: TID251 - the ban keeps floodmark from importing dashboards; this is dashboards itself
-
 from __future__ import annotations
 
 import argparse

@@ -4,8 +4,6 @@ The first screen answers it: what comes in, how it is served, who died of what, 
 least left. The collapsed rows below say more of each, in the same order.
 """
 
-# ruff: noqa: TID251 - the ban keeps floodmark from importing dashboards; this is dashboards itself
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -5,8 +5,6 @@ several ages; what Grafana reads today comes through ``extraJson``, what it no l
 ``_normalise``. https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
 """
 
-# ruff: noqa: TID251 - the ban keeps floodmark from importing dashboards; this is dashboards itself
-
 from __future__ import annotations
 
 import dataclasses

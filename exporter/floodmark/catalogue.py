@@ -139,7 +139,6 @@ WORKERS_TARGET = _gunicorn("gunicorn_workers_target", "Workers the app is config
 SLOTS = _gunicorn(
     "gunicorn_slots",
     "Requests the app can serve at once: workers x threads.",
-    unshown="issue 3 adds its panel",
 )
 EXITS = _gunicorn(
     "gunicorn_worker_exits_total",

@@ -77,6 +77,13 @@ def test_the_new_master_of_an_upgrade_is_told_from_a_worker(tmp_path: Path) -> N
     assert find.is_worker(tmp_path, 12, 11)
 
 
+def test_a_zombie_is_neither_worker_nor_another_program(tmp_path: Path) -> None:
+    add(tmp_path, 10, GUNICORN)
+    add(tmp_path, 11, (), ppid=10)
+    with pytest.raises(ProcessLookupError):
+        find.is_worker(tmp_path, 11, 10)
+
+
 def test_a_worker_that_lost_its_master_is_not_taken_for_one(tmp_path: Path) -> None:
     add(tmp_path, 11, GUNICORN)
     assert not list(find.masters(tmp_path, {}, known=(), workers={Identity(11, 110)}))

@@ -69,9 +69,11 @@ def is_worker(proc: Path, pid: int, master: int) -> bool:
     """Tell whether a master's child is a worker: no program that it runs, and not its successor.
 
     Raises:
-        OSError: one of the two is gone.
+        OSError: one of the two has ended.
     """
     cmdline = process.read_cmdline(proc, pid)
+    if not cmdline:  # a zombie has none, whatever it was
+        raise ProcessLookupError(pid)
     if title := _title(cmdline):
         return title["role"] == "worker"
     return cmdline == process.read_cmdline(proc, master) and not _is_successor(proc, pid, master)

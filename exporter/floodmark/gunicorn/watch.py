@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import os
 import select
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -120,6 +121,8 @@ class Watch:
         """Take in all that happened since the last call."""
         with self._lock:
             now = self._clock.steady()
+            # Read before the events, understood after them: by then each pid in it is known.
+            lines = self._read_logs()
             self._read_kernel_log(now)
             self._read_events()
             self._read_pidfds()
@@ -129,7 +132,8 @@ class Watch:
             if now - self._looked >= LOOK:
                 self._looked = now
                 self._look()
-            self._read_logs()
+            for gunicorn, line in lines:
+                self._log_line(gunicorn, line)
             self._settle(now)
 
     # --- sources
@@ -185,13 +189,14 @@ class Watch:
                 self._end(worker, pidfd.exit_status(descriptor))
                 self._release_pidfd(worker)
 
-    def _read_logs(self) -> None:
-        for gunicorn in self._gunicorns:
-            if gunicorn.log is None:
-                continue
-            for text in gunicorn.log.lines():
-                if line := gunicornlog.parse(text):
-                    self._log_line(gunicorn, line)
+    def _read_logs(self) -> list[tuple[Gunicorn, gunicornlog.Line]]:
+        return [
+            (gunicorn, line)
+            for gunicorn in self._gunicorns
+            if gunicorn.log
+            for text in gunicorn.log.lines()
+            if (line := gunicornlog.parse(text))
+        ]
 
     def _log_line(self, gunicorn: Gunicorn, line: gunicornlog.Line) -> None:
         by_log_pid = {worker.namespace_pid: worker for worker in gunicorn.workers.values()}
@@ -216,10 +221,15 @@ class Watch:
     @staticmethod
     def _order(gunicorn: Gunicorn, name: str) -> None:
         """Note which workers a signal to the master tells to end."""
-        ordered = [worker for worker in gunicorn.workers.values() if worker.order is None]
+        # It may have acted on the order already by the time the line is read.
+        ordered = [
+            worker
+            for worker in gunicorn.workers.values()
+            if worker.order is None and worker.status in (None, 0, signal.SIGTERM)
+        ]
         if name == "ttou":  # the oldest only, and never the last one
-            live = [worker for worker in ordered if worker.ended is None]
-            ordered = [min(live, key=lambda worker: worker.identity.start_ticks)] if len(live) > 1 else []
+            oldest = sorted(ordered, key=lambda worker: (worker.identity.start_ticks, worker.identity.pid))
+            ordered = oldest[:1] if len(oldest) > 1 else []
         elif name not in _STOPS_ALL:
             ordered = []
         for worker in ordered:
@@ -338,9 +348,9 @@ class Watch:
             try:
                 gunicorn.log = LogTail(path)
             except OSError as error:
-                problem = problem or f"{configured or path}: {error.strerror}"
+                problem = f"{configured or path}: {error.strerror}"
             except ValueError as error:
-                problem = problem or str(error)
+                problem = str(error)
             else:
                 self.available.good("gunicorn_log", app)
                 return
@@ -501,7 +511,7 @@ def _is_own(proc: Path) -> bool:
 
 
 def _was_killed(status: int | None) -> bool:
-    return status is not None and os.WIFSIGNALED(status) and os.WTERMSIG(status) == 9  # noqa: PLR2004 - SIGKILL
+    return status is not None and os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
 def _oom_kills(found: MemoryCgroup | None) -> int | None:
