@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Write docs/metrics.md from the catalogue and docs/alerts.md from the rules, or say which one differs."""
+"""Write the reference pages docs/{metrics,alerts,configuration}.md, or say which of them differs."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import re
 import sys
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from floodmark import catalogue
+from floodmark import catalogue, config
 from floodmark.metric import Kind
 
 if TYPE_CHECKING:
@@ -25,6 +26,14 @@ DOCS = Path(__file__).parent
 ALERTS = DOCS.parent / "alerts"
 GENERATED = "<!-- Written by docs/generate.py: change {source}, then type: make docs -->"
 
+_EXAMPLE = """```yaml
+listen: 127.0.0.1:9717
+apps:
+  shop:
+    target: shop.wsgi:application
+    log: /var/log/gunicorn/shop.log
+```"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Return the exit code: 0 all is written or equal, 1 a page differs, 2 wrong usage."""
@@ -32,7 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page differs")
     check = parser.parse_args(arguments).check
 
-    wanted = {DOCS / "metrics.md": metrics(), DOCS / "alerts.md": alerts()}
+    wanted = {
+        DOCS / "metrics.md": metrics(),
+        DOCS / "alerts.md": alerts(),
+        DOCS / "configuration.md": configuration(),
+    }
     differing = {
         page: text
         for page, text in wanted.items()
@@ -128,6 +141,49 @@ def _thresholds() -> Iterable[tuple[str, ...]]:
     ):
         why = " ".join(line.strip(" #") for line in textwrap.dedent(comment).splitlines())
         yield f"`{name}`", value, why
+
+
+def configuration() -> str:
+    """The settings as a page: those of floodmark, and those of single apps."""
+    own = (
+        (
+            f"`{name}`",
+            f"`--{name.replace('_', '-')}`",
+            f"`{config.ENV_PREFIX}{name.upper()}`",
+            *_setting(field),
+        )
+        for name, field in config.FIELDS.items()
+        if name in config.SCALARS
+    )
+    apps = ((f"`{field.name}`", field.metadata["doc"]) for field in dataclasses.fields(config.App))
+    return (
+        "\n\n".join(
+            (
+                "# Configuration",
+                GENERATED.format(source="exporter/floodmark/config.py"),
+                (
+                    "Nothing has to be set. What is set comes from a YAML file (`--config FILE` or "
+                    f"`{config.ENV_PREFIX}CONFIG`), the environment and flags; later ones win. A key that "
+                    "doesn't exist is an error that names the nearest right one."
+                ),
+                _table(("key", "flag", "environment", "default", "meaning"), own),
+                "## Apps",
+                (
+                    "Under `apps`, by label; in the file only. The label is gunicorn's `--name` or "
+                    "proc_name, else the one given here, else the WSGI target."
+                ),
+                _table(("key", "meaning"), apps),
+                _EXAMPLE,
+            )
+        )
+        + "\n"
+    )
+
+
+def _setting(field: dataclasses.Field[Any]) -> tuple[str, str]:
+    default = field.default
+    shown = ",".join(default) if default == () else str(default)
+    return (f"`{shown}`" if shown else "none", field.metadata["doc"])
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

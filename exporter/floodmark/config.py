@@ -39,21 +39,6 @@ class Address(NamedTuple):
         return f"{host}:{self.port}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class App:
-    """What the configuration says of one gunicorn app, by its label.
-
-    Attributes:
-        target: WSGI target on its command line (``shop.wsgi:application``), which then carries this label.
-        log: gunicorn's error log, where it can't be found by itself.
-        statsd_socket: unix datagram socket to listen on for this app's StatsD packets.
-    """
-
-    target: str = ""
-    log: Path | None = None
-    statsd_socket: Path | None = None
-
-
 def _address(value: object) -> Address:
     host, colon, port = str(value).rpartition(":")
     if not colon or not port.isdecimal() or int(port) > _MAX_PORT:
@@ -96,6 +81,28 @@ def _collectors(value: object) -> tuple[str, ...]:
     return tuple(name(item.strip() if isinstance(item, str) else item) for item in items if item != "")
 
 
+# Immutable default and metadata in one call: what RUF009 fears can't happen with it.
+# ruff: noqa: RUF009
+def _setting(parse: Callable[[object], object], doc: str, **default: Any) -> Any:  # noqa: ANN401 - as dataclasses.field
+    return dataclasses.field(metadata={"parse": parse, "doc": doc}, **default)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class App:
+    """What the configuration says of one gunicorn app, by its label."""
+
+    target: str = _setting(
+        _string, "WSGI target (shop.wsgi:application) of the gunicorn that gets this label", default=""
+    )
+    log: Path | None = _setting(_path, "gunicorn's error log, where it isn't found by itself", default=None)
+    statsd_socket: Path | None = _setting(
+        _path,
+        "unix datagram socket to receive this app's StatsD on (--statsd-host unix://PATH). Gunicorn looks for"
+        " it only when it starts: start floodmark first, and gunicorn again after floodmark",
+        default=None,
+    )
+
+
 def _apps(value: object) -> Mapping[str, App]:
     if not isinstance(value, dict):
         raise ValueError("a mapping of app names to their settings")  # noqa: TRY004 - as above
@@ -106,13 +113,7 @@ def _app(name: str, settings: object) -> App:
     where = f"apps: {name}"
     if not isinstance(settings, dict):
         raise ConfigError(f"{where} must be a mapping of its settings, not {settings!r}")
-    return App(**_checked(where, settings, {"target": _string, "log": _path, "statsd_socket": _path}))
-
-
-# Immutable default and metadata in one call: what RUF009 fears can't happen with it.
-# ruff: noqa: RUF009
-def _setting(parse: Callable[[object], object], doc: str, **default: Any) -> Any:  # noqa: ANN401 - as dataclasses.field
-    return dataclasses.field(metadata={"parse": parse, "doc": doc}, **default)
+    return App(**_checked(where, settings, _parsers(App)))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,6 +147,10 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 SCALARS = tuple(name for name in FIELDS if name != "apps")
 
 
+def _parsers(settings: type[App | Config]) -> dict[str, Callable[[object], object]]:
+    return {field.name: field.metadata["parse"] for field in dataclasses.fields(settings)}
+
+
 def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, str]) -> Config:
     """Read the configuration.
 
@@ -157,7 +162,7 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, str]
     Raises:
         ConfigError: something in it is wrong.
     """
-    parsers = {name: field.metadata["parse"] for name, field in FIELDS.items()}
+    parsers = _parsers(Config)
     scalars = {name: parsers[name] for name in SCALARS}
     values = _checked(str(path), _document(path), parsers) if path else {}
     own = {
