@@ -7,21 +7,7 @@ import pytest
 from floodmark.config import App
 from floodmark.gunicorn import find
 from floodmark.sources.procfs.process import Identity
-
-GUNICORN = ("/venv/bin/python", "/venv/bin/gunicorn", "shop.wsgi:application")
-
-
-def add(
-    proc: Path, pid: int, cmdline: tuple[str, ...], ppid: int = 1, environ: tuple[str, ...] | None = ()
-) -> None:
-    folder = proc / str(pid)
-    folder.mkdir(parents=True)
-    (folder / "cmdline").write_text("".join(word + "\0" for word in cmdline))
-    stat = f"{pid} (a b) c) S {ppid} " + " ".join("0" for _ in range(17)) + f" {pid * 10} 0 0 0 0"
-    (folder / "stat").write_text(stat)
-    (folder / "status").write_text(f"Name:\tgunicorn\nPid:\t{pid}\nNSpid:\t{pid}\t7\n")
-    if environ is not None:
-        (folder / "environ").write_text("".join(word + "\0" for word in environ))
+from tests.support.proc_tree import GUNICORN, add
 
 
 def apps(proc: Path, configured: dict[str, App] | None = None) -> dict[int, str]:
@@ -99,6 +85,7 @@ def test_the_label_is_the_name_then_the_configured_one_then_the_target(tmp_path:
 
 def test_the_pid_in_its_own_namespace_is_kept(tmp_path: Path) -> None:
     add(tmp_path, 10, GUNICORN)
+    (tmp_path / "10/status").write_text("Pid:\t10\nNSpid:\t10\t7\n")
     (master,) = find.masters(tmp_path, {}, known=(), workers=())
     assert master.namespace_pid == 7
 

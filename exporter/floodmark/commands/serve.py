@@ -23,7 +23,7 @@ from floodmark.gunicorn.watch import Watch
 from floodmark.requests import Requests
 from floodmark.scrape import Scrape
 from floodmark.server import Server
-from floodmark.sources import statsd
+from floodmark.sources import kernel, statsd
 from floodmark.sources.available import Available, Lack
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     available = Available()
     requests = Requests()
     try:
-        watch = Watch(settings.root, proc, settings.apps, available)
+        heard = kernel.listen(settings.root, proc, available)
+        watch = Watch(settings.root, proc, settings.apps, available, kernel=heard)
     except (OSError, ValueError) as error:
         raise config.ConfigError(f"--root {settings.root}: no /proc of a host in there: {error}") from error
     facts = Facts(settings.root, proc, watch, requests)

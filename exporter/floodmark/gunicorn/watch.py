@@ -19,19 +19,12 @@ from floodmark.gunicorn import find
 from floodmark.gunicorn.model import AppState, Gunicorn, LiveWorker, Tally, Worker
 from floodmark.gunicorn.verdict import WANTED, Evidence, judge
 from floodmark.sources import cgroup, gunicornlog, pidfd
-from floodmark.sources.available import (
-    NO_EVENTS,
-    NO_HEARTBEAT,
-    NO_KERNEL_LOG,
-    NO_LOG,
-    NO_STATUS,
-    Lack,
-)
+from floodmark.sources.available import NO_HEARTBEAT, NO_LOG, Lack
 from floodmark.sources.gunicornlog import Booting, Ended, MasterSignal, Recycle, Timeout
 from floodmark.sources.heartbeat import Heartbeat
-from floodmark.sources.kmsg import KernelLog
+from floodmark.sources.kernel import Kernel
 from floodmark.sources.logtail import LogTail
-from floodmark.sources.procevents import Exec, Exit, Fork, ProcessEvents
+from floodmark.sources.procevents import Exec, Exit, Fork
 from floodmark.sources.procfs import process, stat
 from floodmark.sources.procfs.process import Identity
 
@@ -61,6 +54,10 @@ class Clock(NamedTuple):
     steady: Callable[[], float] = time.monotonic
 
 
+_NOTHING = Kernel()
+_CLOCK = Clock()
+
+
 class Watch:
     """Follows all gunicorns below a /proc folder. ``advance`` does the work, ``run`` repeats it.
 
@@ -69,20 +66,23 @@ class Watch:
         proc: the host's /proc.
         apps: configured apps by label.
         available: where missing sources are noted.
+        kernel: what the running kernel tells; nothing for a recorded tree.
         clock: injected for tests.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all of it is injected
         self,
         root: Path,
         proc: Path,
         apps: Mapping[str, App],
         available: Available,
-        clock: Clock | None = None,
+        *,
+        kernel: Kernel = _NOTHING,
+        clock: Clock = _CLOCK,
     ) -> None:
         self.available = available
         self._root, self._proc, self._apps = root, proc, apps
-        self._clock = clock or Clock()
+        self._clock = clock
         self._lock = threading.Lock()
         self._gunicorns: list[Gunicorn] = []
         self._tallies: dict[str, Tally] = {}
@@ -91,13 +91,10 @@ class Watch:
         self._poll = select.poll()
         self._looked = self._searched = float("-inf")
         self._boot_time = stat.read(proc).boot_time
-        self._kernel_log: KernelLog | None = None
-        self._events: ProcessEvents | None = None
-        # In a recorded tree, or another pid namespace's, a pid is no process of ours to ask the kernel about.
-        self._live = _is_own(proc)
-        self._exit_information = self._live and pidfd.available()
-        if self._live:
-            self._open_sources()
+        self._kernel_log, self._events, self._exit_information = kernel
+        for source in (kernel.log, kernel.events):
+            if source:
+                self._poll.register(source, select.POLLIN)
 
     # --- what others see
 
@@ -137,29 +134,6 @@ class Watch:
             self._settle(now)
 
     # --- sources
-
-    def _open_sources(self) -> None:
-        devices = (self._root / "dev/kmsg", self._root.__class__("/dev/kmsg"))
-        try:
-            self._kernel_log = KernelLog.open_first(devices)
-        except OSError as error:
-            lack = NO_KERNEL_LOG._replace(problem=NO_KERNEL_LOG.problem.format(error.strerror))
-            self.available.lacking(lack, "kernel_log")
-        else:
-            self.available.good("kernel_log")
-            self._poll.register(self._kernel_log, select.POLLIN)
-        try:
-            self._events = ProcessEvents()
-        except OSError as error:
-            lack = NO_EVENTS._replace(problem=NO_EVENTS.problem.format(error.strerror))
-            self.available.lacking(lack, "process_events")
-        else:
-            self.available.good("process_events")
-            self._poll.register(self._events, select.POLLIN)
-        if self._events or self._exit_information:
-            self.available.good("exit_status")
-        else:
-            self.available.lacking(NO_STATUS, "exit_status")
 
     def _read_kernel_log(self, now: float) -> None:
         if self._kernel_log is None:
@@ -261,15 +235,16 @@ class Watch:
     def _look(self) -> None:
         for gunicorn in list(self._gunicorns):
             gunicorn.gone = gunicorn.gone or not self._alive(gunicorn.master.identity)
-            if not gunicorn.gone:
-                self._adopt(gunicorn, boots=True)
-                if gunicorn.log is None:
-                    self._open_log(gunicorn)
+            # Ends first: who replaces a worker takes its slot.
             for worker in list(gunicorn.workers.values()):
                 if worker.ended is None and not self._alive(worker.identity):
                     self._end(worker, None)
                 elif worker.heartbeat is None and worker.sure:
                     self._find_heartbeat(gunicorn, worker)
+            if not gunicorn.gone:
+                self._adopt(gunicorn, boots=True)
+                if gunicorn.log is None:
+                    self._open_log(gunicorn)
             if gunicorn.gone and not gunicorn.workers:
                 self._forget(gunicorn)
 
@@ -307,8 +282,10 @@ class Watch:
             namespace_pid = process.namespace_pid(process.read_status(self._proc, pid))
         except (OSError, ValueError):  # it ended already: a worker of a crash loop
             ticks, namespace_pid = -1, pid
-        if pid in gunicorn.workers:  # the pid is used again before its last owner was judged
-            self._judge(gunicorn, gunicorn.workers[pid])
+        if known := gunicorn.workers.get(pid):
+            if ticks in (known.identity.start_ticks, -1):  # /proc showed it before its fork's event came
+                return known
+            self._judge(gunicorn, known)  # the pid is used again before its last owner was judged
         worker = Worker(
             identity=Identity(pid, ticks),
             namespace_pid=namespace_pid,
@@ -501,13 +478,6 @@ class Watch:
             tuple(sorted(workers, key=lambda worker: worker.slot)),
             dataclasses.replace(tally, exits=dict(tally.exits)),
         )
-
-
-def _is_own(proc: Path) -> bool:
-    try:
-        return (proc / "self").readlink().name == str(os.getpid())
-    except OSError:
-        return False
 
 
 def _was_killed(status: int | None) -> bool:

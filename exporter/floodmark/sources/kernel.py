@@ -1,0 +1,70 @@
+"""What the running kernel tells of other processes: its log, process events, exit status by pidfd."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from floodmark.sources import pidfd
+from floodmark.sources.available import NO_EVENTS, NO_KERNEL_LOG, NO_STATUS
+from floodmark.sources.kmsg import KernelLog
+from floodmark.sources.procevents import ProcessEvents
+
+if TYPE_CHECKING:
+    from floodmark.sources.available import Available
+
+
+class Kernel(NamedTuple):
+    """The sources that could be opened; ``exit_information``: pidfds tell how a process ended."""
+
+    log: KernelLog | None = None
+    events: ProcessEvents | None = None
+    exit_information: bool = False
+
+
+def listen(root: Path, proc: Path, available: Available) -> Kernel:
+    """Open what may be opened here, and note what may not and what would mend it.
+
+    In a recorded /proc, or one of another pid namespace, pids are no processes the kernel could be asked
+    about: nothing is opened then.
+    """
+    if not _is_own(proc):
+        return Kernel()
+    log, events = _log(root, available), _events(available)
+    exit_information = pidfd.available()
+    if events or exit_information:
+        available.good("exit_status")
+    else:
+        available.lacking(NO_STATUS, "exit_status")
+    return Kernel(log, events, exit_information)
+
+
+def _is_own(proc: Path) -> bool:
+    try:
+        return (proc / "self").readlink().name == str(os.getpid())
+    except OSError:
+        return False
+
+
+def _log(root: Path, available: Available) -> KernelLog | None:
+    try:
+        # A container has the device under its own root, where it was given it.
+        log = KernelLog.open_first((root / "dev/kmsg", Path("/dev/kmsg")))
+    except OSError as error:
+        problem = NO_KERNEL_LOG.problem.format(error.strerror)
+        available.lacking(NO_KERNEL_LOG._replace(problem=problem), "kernel_log")
+        return None
+    available.good("kernel_log")
+    return log
+
+
+def _events(available: Available) -> ProcessEvents | None:
+    try:
+        events = ProcessEvents()
+    except OSError as error:
+        problem = NO_EVENTS.problem.format(error.strerror)
+        available.lacking(NO_EVENTS._replace(problem=problem), "process_events")
+        return None
+    available.good("process_events")
+    return events
