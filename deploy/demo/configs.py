@@ -11,24 +11,25 @@ if TYPE_CHECKING:
 
 # Someone is watching: don't have them wait as long as a night's on-call would.
 _EVERY = "5s"
+INSTANCE = "demo"  # what messages call this host
 
 
-def prometheus(rules: Path, exporter: str, alertmanager: str) -> str:
-    """Prometheus' configuration: the exporter, Alertmanager and the rules of a folder.
+def prometheus(shipped: Path, rules: Path, exporter: str, alertmanager: str) -> str:
+    """The shipped Prometheus configuration with other addresses and hardly any time between scrapes.
 
     Args:
+        shipped: the prometheus.yml to start from.
         rules: the folder with *.rules.yml.
         exporter: its host:port.
         alertmanager: its host:port.
     """
-    return yaml.safe_dump(
-        {
-            "global": {"scrape_interval": _EVERY, "scrape_timeout": "4s", "evaluation_interval": _EVERY},
-            "rule_files": [str(rules / "*.rules.yml")],
-            "scrape_configs": [{"job_name": "floodmark", "static_configs": [{"targets": [exporter]}]}],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]},
-        }
-    )
+    config: dict[str, Any] = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+    config["global"] |= {"scrape_interval": _EVERY, "scrape_timeout": "4s", "evaluation_interval": _EVERY}
+    config["rule_files"] = [str(rules / "*.rules.yml")]
+    config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]}
+    (job,) = config["scrape_configs"]
+    job["static_configs"] = [{"targets": [exporter], "labels": {"instance": INSTANCE}}]
+    return yaml.safe_dump(config, sort_keys=False)
 
 
 def alertmanager(shipped: Path, webhook_file: Path) -> str:

@@ -215,11 +215,14 @@ class Demo:
 
     def _start_prometheus(self) -> None:
         say("Starting Prometheus with the alert rules")
+        shipped = ROOT / "deploy" / "prometheus" / "prometheus.yml"
         config = self._folder / "prometheus.yml"
         exporter, alertmanager = (
             f"127.0.0.1:{port}" for port in (self.ports.exporter, self.ports.alertmanager)
         )
-        config.write_text(configs.prometheus(ROOT / "alerts", exporter, alertmanager), encoding="utf-8")
+        config.write_text(
+            configs.prometheus(shipped, ROOT / "alerts", exporter, alertmanager), encoding="utf-8"
+        )
         self._start_part(
             "Prometheus",
             [

@@ -52,12 +52,15 @@ def test_one_alert_says_what_is_broken_since_when_what_it_costs_and_what_to_type
     alertmanager(shipped).post(alert("WorkerOomKilled"))
     message = webhook.next()
     assert message["title"] == "[FIRING:1] critical · WorkerOomKilled · shop@web-1"
-    assert message["fallback"] == "🔴 The kernel killed 2 workers of shop on web-1 for memory in 15 minutes."
+    assert (
+        message["fallback"]
+        == "🔴 The kernel killed 2 workers of shop on web-1 for memory in the last 15 minutes."
+    )
     assert message["color"] == "#e01e5a"
     assert message["text"].splitlines() == [
-        "🔴 *The kernel killed 2 workers of shop on web-1 for memory in 15 minutes.*",
+        "🔴 *The kernel killed 2 workers of shop on web-1 for memory in the last 15 minutes.*",
         (
-            "Exits with cause oom_kill: 2 in 15 minutes (alert above 0). It IS memory: the kernel itself "
+            "Exits with cause oom_kill: 2 (alert above 0). It IS memory: the kernel itself "
             "says so, this is no guess from gunicorn's log. Largest worker seen: 400MiB. Limit for all: "
             f"512MiB. Since {FROM}."
         ),
@@ -77,7 +80,7 @@ def test_six_alerts_make_one_message_led_by_the_worst_with_five_told_and_one_cou
         f"🟠 Memory of shop on web-1 grew by 72MiB in 6 hours and does not come back. Since {FROM}.",
         f"🔵 shop on web-1 gets 33.0 requests/s, 9 times its average. Since {FROM}.",
         (
-            "🟠 Gunicorn killed 2 workers of shop on web-1 for silence (NOT memory) in 15 minutes. "
+            "🟠 Gunicorn killed 2 workers of shop on web-1 for silence (NOT memory) in the last 15 minutes. "
             f"Since {FROM}."
         ),
         f"🟠 &lt;Their&gt; &amp; our alert Since {FROM}.",
@@ -93,7 +96,7 @@ def test_a_resolved_message_is_green_and_says_how_long_it_lasted(
     webhook.next()
     running.post(alert("WorkerTimeout", **RESOLVED))
     message = webhook.next()
-    said = "Gunicorn killed 2 workers of shop on web-1 for silence (NOT memory) in 15 minutes."
+    said = "Gunicorn killed 2 workers of shop on web-1 for silence (NOT memory) in the last 15 minutes."
     assert message["title"] == "[RESOLVED] warning · WorkerTimeout · shop@web-1"
     assert message["fallback"] == f"✅ Resolved after 1h12m: {said}"
     assert message["color"] == "#2eb67d"

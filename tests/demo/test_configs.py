@@ -40,3 +40,15 @@ def test_alertmanager_is_the_shipped_one_with_another_webhook_and_no_waiting(tmp
         {"channel": "#alerts", "title": '{{ template "floodmark.title" . }}'}
     ]
     assert ours["inhibit_rules"] == yaml.safe_load(SHIPPED)["inhibit_rules"]
+
+
+def test_prometheus_is_the_shipped_one_with_our_addresses_and_a_name_for_the_host(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[2] / "deploy/prometheus/prometheus.yml"
+    theirs = yaml.safe_load(shipped.read_text())
+    ours = yaml.safe_load(configs.prometheus(shipped, tmp_path, "127.0.0.1:1", "127.0.0.1:2"))
+    (job,), (their_job,) = ours["scrape_configs"], theirs["scrape_configs"]
+    assert job.pop("static_configs") == [{"targets": ["127.0.0.1:1"], "labels": {"instance": "demo"}}]
+    their_job.pop("static_configs")
+    assert job == their_job
+    assert ours["rule_files"] == [f"{tmp_path}/*.rules.yml"]
+    assert ours["global"]["scrape_interval"] == "5s"
