@@ -21,7 +21,7 @@ MASTER = 100
 class Host:
     """A host with one gunicorn, its clock, and the events and OOM kills that are to come."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, kernel_log: bool = True) -> None:
         self.proc = root / "proc"
         self.proc.mkdir()
         (self.proc / "stat").write_text("cpu0 1 1 1 1 1 1 1 1 0 0\nbtime 1000\n")
@@ -33,7 +33,7 @@ class Host:
         self.events: list[Fork | Exec | Exit | None] = []
         self.oom_kills: list[OomKill] = []
         self.wake, _ = os.pipe()
-        kernel = Kernel(cast("KernelLog", self), cast("ProcessEvents", self))
+        kernel = Kernel(cast("KernelLog", self) if kernel_log else None, cast("ProcessEvents", self))
         clock = Clock(wall=lambda: self.now, steady=lambda: self.now)
         self.watch = Watch(root, self.proc, {}, Available(), kernel=kernel, clock=clock)
 
@@ -172,6 +172,37 @@ def test_an_oom_kill_of_another_process_explains_no_worker(host: Host) -> None:
     host.events = [Exit(101, 9)]
     host.passes(0.1)
     assert host.exits() == {"external_kill": 1}
+
+
+def test_without_the_kernels_log_a_cgroups_counter_explains_one_end_soon_after(tmp_path: Path) -> None:
+    cgroup = tmp_path / "sys/fs/cgroup"
+    cgroup.mkdir(parents=True)
+    (cgroup / "cgroup.procs").touch()
+    counter = cgroup / "memory.events"
+    counter.write_text("oom_kill 5\n")
+    host = Host(tmp_path, kernel_log=False)
+    for pid in (101, 102, 103):
+        host.worker(pid)
+    host.passes()
+    host.says(MASTER, "Listening")
+    host.passes()
+    counter.write_text("oom_kill 6\n")
+    host.events = [Exit(101, 9), Exit(102, 9)]
+    host.passes(0.1)
+    assert host.exits() == {"oom_kill": 1, "external_kill": 1}
+    counter.write_text("oom_kill 7\n")  # of another process in there
+    host.passes()
+    host.passes(11)
+    host.events = [Exit(103, 9)]
+    host.passes(0.1)
+    assert host.exits() == {"oom_kill": 1, "external_kill": 2}
+
+
+def test_a_reload_reads_the_settings_again(host: Host) -> None:
+    add(host.proc, MASTER, GUNICORN, environ=("GUNICORN_CMD_ARGS=--timeout 77",))
+    host.says(MASTER, "Handling signal: hup")
+    (master,) = host.passes().masters
+    assert master.settings.number("timeout") == 77
 
 
 def test_a_log_in_a_foreign_format_is_no_healthy_log(host: Host) -> None:

@@ -24,6 +24,8 @@ _THREADED = frozenset({"sync", "gthread"})
 
 def collect(facts: Facts) -> Iterator[Sample]:
     """Yield everything about every app seen since the start, and which sources could be used for it."""
+    if facts.watch.failure:
+        raise RuntimeError(f"watching gunicorns failed: {facts.watch.failure}")
     for source, works in facts.watch.available.by_source().items():
         yield catalogue.SOURCE_AVAILABLE(works, source=source)
     for app in facts.watch.state():

@@ -94,6 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         server.serve_forever()
     finally:
         server.server_close()
+        heard.close()
     return 0
 
 

@@ -100,7 +100,7 @@ def masters(
             title = _title(cmdline)
             is_master = stat.ppid not in cmdlines or _is_successor(proc, pid, stat.ppid)
             if title["role"] == "master" if title else is_master:
-                yield _master(proc, identity, cmdline, apps)
+                yield describe(proc, identity, apps)
         except (OSError, ValueError):  # it ended while it was looked at
             continue
 
@@ -128,8 +128,14 @@ def _is_successor(proc: Path, pid: int, ppid: int) -> bool:
         return False
 
 
-def _master(proc: Path, identity: Identity, cmdline: Sequence[str], apps: Mapping[str, App]) -> Master:
+def describe(proc: Path, identity: Identity, apps: Mapping[str, App]) -> Master:
+    """Return what can be known of a master.
+
+    Raises:
+        OSError: it has ended.
+    """
     pid = identity.pid
+    cmdline = process.read_cmdline(proc, pid)
     words = arguments(cmdline)
     try:
         environ = process.read_environ(proc, pid)

@@ -50,16 +50,18 @@ class Gunicorn:
     Attributes:
         log_understood: lines in gunicorn's own format came: a missing line means something.
         log_at_info: among them one of level info.
-        oom_kills: its cgroup's OOM counter as far as it is explained.
+        oom_count: its cgroup's OOM counter when it was last read, None where it can't be.
+        oom_kills: when that counter rose, steady time, as far as no end is explained by it.
     """
 
     master: Master
     cgroup: MemoryCgroup | None
-    oom_kills: int | None
+    oom_count: int | None
     workers: dict[int, Worker] = dataclasses.field(default_factory=dict)
     log: LogTail | None = None
     log_understood: bool = False
     log_at_info: bool = False
+    oom_kills: list[float] = dataclasses.field(default_factory=list)
     gone: bool = False
 
 

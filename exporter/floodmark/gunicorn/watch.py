@@ -6,6 +6,7 @@ events, its pidfd or /proc, whichever is first, and counted once. The verdict wa
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -44,6 +45,7 @@ SEARCH = 5.0  # seconds between searches for new masters
 SETTLE = 1.2  # seconds from an end to its verdict: the kernel's log and gunicorn's may come late
 _BATCH = 0.02  # seconds: on a host that forks without pause, look at events together
 _KILLS_KEPT = 60.0  # seconds; a kill's record comes tens of milliseconds before the end it explains
+_OOM_KEPT = 10.0  # seconds; the same for a cgroup's counter, which could mean any process in there
 _STOPS_ALL = frozenset({"hup", "term", "int", "quit", "winch"})
 
 
@@ -68,6 +70,9 @@ class Watch:
         available: where missing sources are noted.
         kernel: what the running kernel tells; nothing for a recorded tree.
         clock: injected for tests.
+
+    Attributes:
+        failure: why the last round of ``run`` failed, None where it didn't.
     """
 
     def __init__(  # noqa: PLR0913 - all of it is injected
@@ -81,6 +86,7 @@ class Watch:
         clock: Clock = _CLOCK,
     ) -> None:
         self.available = available
+        self.failure: str | None = None
         self._root, self._proc, self._apps = root, proc, apps
         self._clock = clock
         self._lock = threading.Lock()
@@ -109,9 +115,13 @@ class Watch:
             self._poll.poll(1000 * self._next())
             try:
                 self.advance()
-            except Exception:
-                log.exception("watching gunicorns failed; trying again")
+            except Exception as error:
+                if str(error) != self.failure:
+                    log.exception("watching gunicorns failed; trying again each second")
+                self.failure = str(error)
                 time.sleep(LOOK)
+            else:
+                self.failure = None
             time.sleep(_BATCH)
 
     def advance(self) -> None:
@@ -121,6 +131,7 @@ class Watch:
             # Read before the events, understood after them: by then each pid in it is known.
             lines = self._read_logs()
             self._read_kernel_log(now)
+            self._read_cgroups(now)
             self._read_events()
             self._read_pidfds()
             if now - self._searched >= SEARCH:
@@ -142,15 +153,23 @@ class Watch:
             self._kills[kill.pid] = kill, now
         self._kills = {pid: seen for pid, seen in self._kills.items() if now - seen[1] < _KILLS_KEPT}
 
+    def _read_cgroups(self, now: float) -> None:
+        """Note OOM kills that a cgroup counts, where the kernel's log can't name the victims."""
+        for gunicorn in self._gunicorns if self._kernel_log is None else ():
+            count = _oom_kills(gunicorn.cgroup)
+            if count is not None and gunicorn.oom_count is not None:
+                gunicorn.oom_kills += [now] * (count - gunicorn.oom_count)
+            gunicorn.oom_count = count
+            gunicorn.oom_kills = [when for when in gunicorn.oom_kills if now - when < _OOM_KEPT]
+
     def _read_events(self) -> None:
         for event in self._events.read() if self._events else ():
             match event:
                 case Fork(parent, pid) if gunicorn := self._masters.get(parent):
                     self._add(gunicorn, pid, sure=False)
                 case Exec(pid):
-                    for gunicorn, worker in self._find(pid):
-                        if not worker.sure:
-                            self._drop(gunicorn, worker)
+                    for gunicorn, worker in self._find(pid):  # a program that the master runs
+                        self._drop(gunicorn, worker)
                 case Exit(pid, status):
                     for _, worker in self._find(pid):
                         self._end(worker, status)
@@ -187,10 +206,17 @@ class Watch:
                 self._end(by_log_pid[pid], status)
             case MasterSignal(_, name):
                 if name == "hup":
-                    self._tally(gunicorn).reloads += 1
+                    self._reloaded(gunicorn)
                 self._order(gunicorn, name)
             case Booting(pid) if pid in by_log_pid:
                 by_log_pid[pid].order = None  # it was made after the order
+
+    def _reloaded(self, gunicorn: Gunicorn) -> None:
+        self._tally(gunicorn).reloads += 1
+        with contextlib.suppress(OSError, ValueError):  # it ended meanwhile
+            again = find.describe(self._proc, gunicorn.master.identity, self._apps)
+            # Its settings may have changed. A new name counts from its next start on.
+            gunicorn.master = dataclasses.replace(again, app=gunicorn.master.app)
 
     @staticmethod
     def _order(gunicorn: Gunicorn, name: str) -> None:
@@ -396,16 +422,14 @@ class Watch:
             timeout=gunicorn.master.settings.number("timeout"),
             log_tells_kills=gunicorn.log_understood,
             log_tells_all=gunicorn.log_at_info,
-            oom_tells=self._kernel_log is not None or gunicorn.oom_kills is not None,
+            oom_tells=self._kernel_log is not None or gunicorn.oom_count is not None,
         )
 
     def _unexplained_oom_kill(self, gunicorn: Gunicorn, worker: Worker) -> bool:
-        """Take one of the cgroup's OOM kills for this end, where the kernel's log can't name the victims."""
-        if self._kernel_log is not None or gunicorn.oom_kills is None or not _was_killed(worker.status):
+        """Take one of the cgroup's OOM kills, which names no victim, for this end."""
+        if not gunicorn.oom_kills or worker.status not in (None, signal.SIGKILL):
             return False
-        if (_oom_kills(gunicorn.cgroup) or 0) <= gunicorn.oom_kills:
-            return False
-        gunicorn.oom_kills += 1
+        gunicorn.oom_kills.pop()
         return True
 
     def _drop(self, gunicorn: Gunicorn, worker: Worker) -> None:

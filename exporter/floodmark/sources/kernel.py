@@ -22,6 +22,12 @@ class Kernel(NamedTuple):
     events: ProcessEvents | None = None
     exit_information: bool = False
 
+    def close(self) -> None:
+        """Stop listening."""
+        for source in (self.log, self.events):
+            if source:
+                source.close()
+
 
 def listen(root: Path, proc: Path, available: Available) -> Kernel:
     """Open what may be opened here, and note what may not and what would mend it.
