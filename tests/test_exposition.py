@@ -1,8 +1,10 @@
 """Samples to a page."""
 
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
 from floodmark import catalogue
 from floodmark.exposition import render
-from floodmark.metric import Distribution
+from floodmark.metric import Distribution, Kind
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -54,3 +56,17 @@ def test_openmetrics_is_sent_only_where_it_is_asked_for() -> None:
     asked = render([], OPENMETRICS)
     assert asked.content_type.startswith("application/openmetrics-text; version=1.0.0")
     assert asked.body.endswith(b"# EOF\n")
+
+
+def test_a_page_with_every_metric_of_the_catalogue_is_valid_openmetrics() -> None:
+    samples = [
+        metric(
+            Distribution((1.0,), (1, 2), 3.0) if metric.kind is Kind.HISTOGRAM else 1.0,
+            **dict.fromkeys(metric.labels, "x"),
+        )
+        for metric in catalogue.ALL
+    ]
+    page = render(samples, OPENMETRICS).body.decode()
+    families = text_string_to_metric_families(page)  # type: ignore[no-untyped-call] # the library types it not
+    names = {family.name for family in families}
+    assert {metric.name.removesuffix("_total") for metric in catalogue.ALL} <= names
