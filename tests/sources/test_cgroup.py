@@ -80,3 +80,27 @@ def test_a_kernel_that_does_not_count_kills_says_so(tmp_path: Path) -> None:
     assert found
     with pytest.raises(ValueError, match="oom_kill"):
         found.oom_kills()
+
+
+def test_inside_a_container_the_mount_itself_is_the_cgroup_and_has_its_limit(tmp_path: Path) -> None:
+    found = host(
+        tmp_path,
+        "4:memory:/docker/0123abc\n",
+        {
+            "memory/cgroup.procs": "1\n42\n",
+            "memory/memory.limit_in_bytes": f"{64 * MIB}\n",
+            "memory/memory.usage_in_bytes": f"{60 * MIB}\n",
+            "memory/memory.stat": "total_inactive_file 0\n",
+            "memory/memory.oom_control": "oom_kill 3\n",
+        },
+    )
+    assert found
+    assert found.limit_and_headroom() == (64 * MIB, 4 * MIB)
+    assert found.oom_kills() == 3
+
+
+def test_a_cgroup_namespace_shows_the_limit_at_its_root(tmp_path: Path) -> None:
+    files = {"cgroup.procs": "42\n", "memory.max": "100\n", "memory.current": "90\n"}
+    found = host(tmp_path, "0::/\n", files | {"memory.stat": "inactive_file 0\n"})
+    assert found
+    assert found.limit_and_headroom() == (100, 10)

@@ -28,6 +28,11 @@ NO_KERNEL_LOG = Lack(
     "CAP_SYSLOG and /dev/kmsg (systemd: AmbientCapabilities=CAP_SYSLOG;"
     " compose: cap_add: [SYSLOG] and devices: [/dev/kmsg])",
 )
+FOREIGN_KERNEL_LOG = Lack(
+    "kernel log isn't used: it names host pids, and this is another pid namespace",
+    NO_KERNEL_LOG.costs,
+    "run in the host's pid namespace (compose: pid: host; docker: --pid=host)",
+)
 NO_EVENTS = Lack(
     "process events can't be had: {}",
     "workers that live less than a second may be missed",

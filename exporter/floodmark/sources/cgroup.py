@@ -68,8 +68,10 @@ class MemoryCgroup:
         return min(limit for limit, _ in levels), min(left for _, left in levels)
 
     def _levels(self) -> Iterator[tuple[int, int]]:
-        folder = self.path
-        while folder != self.mount:
+        # In a container the mount's own folder is a cgroup with limits too.
+        for folder in (self.path, *self.path.parents):
+            if not folder.is_relative_to(self.mount):
+                break
             try:
                 limit = (folder / self.files.limit).read_text().strip()
                 # v1 writes "no limit" as the largest page-aligned number.
@@ -77,8 +79,7 @@ class MemoryCgroup:
                     usage = int((folder / self.files.usage).read_text())
                     yield int(limit), usage - _value(folder / "memory.stat", self.files.cache)
             except FileNotFoundError:
-                pass
-            folder = folder.parent
+                continue
 
 
 def parse(text: str) -> tuple[str, Files] | None:
@@ -101,7 +102,17 @@ def find(proc: Path, root: Path, pid: int) -> MemoryCgroup | None:
     path, files = found
     mount = root / ("sys/fs/cgroup/memory" if files is _V1 else "sys/fs/cgroup")
     folder = mount / path.lstrip("/")
-    return MemoryCgroup(folder, mount, files) if (folder / "cgroup.procs").exists() else None
+    if (folder / "cgroup.procs").exists():
+        return MemoryCgroup(folder, mount, files)
+    # Inside a container the path may be the host's, and the mount the container's own cgroup.
+    return MemoryCgroup(mount, mount, files) if _holds(mount, pid) else None
+
+
+def _holds(folder: Path, pid: int) -> bool:
+    try:
+        return str(pid) in (folder / "cgroup.procs").read_text().split()
+    except OSError:
+        return False
 
 
 def _value(path: Path, key: str) -> int:

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from floodmark.sources import pidfd
-from floodmark.sources.available import NO_EVENTS, NO_KERNEL_LOG, NO_STATUS
+from floodmark.sources.available import FOREIGN_KERNEL_LOG, NO_EVENTS, NO_KERNEL_LOG, NO_STATUS
 from floodmark.sources.kmsg import KernelLog
 from floodmark.sources.procevents import ProcessEvents
 
 if TYPE_CHECKING:
     from floodmark.sources.available import Available
+
+
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, linux/proc_ns.h
 
 
 class Kernel(NamedTuple):
@@ -37,7 +40,7 @@ def listen(root: Path, proc: Path, available: Available) -> Kernel:
     """
     if not _is_own(proc):
         return Kernel()
-    log, events = _log(root, available), _events(available)
+    log, events = _log(root, proc, available), _events(available)
     exit_information = pidfd.available()
     if events or exit_information:
         available.good("exit_status")
@@ -53,7 +56,11 @@ def _is_own(proc: Path) -> bool:
         return False
 
 
-def _log(root: Path, available: Available) -> KernelLog | None:
+def _log(root: Path, proc: Path, available: Available) -> KernelLog | None:
+    if (proc / "self/ns/pid").stat().st_ino != _FIRST_PID_NAMESPACE:
+        # Its pids are the host's: one of them could be another process's here.
+        available.lacking(FOREIGN_KERNEL_LOG, "kernel_log")
+        return None
     try:
         # A container has the device under its own root, where it was given it.
         log = KernelLog.open_first((root / "dev/kmsg", Path("/dev/kmsg")))
