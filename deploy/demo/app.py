@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 
+# MiB a worker may keep: without a memory cgroup the leak would be the whole machine's.
+_MOST = float(os.environ.get("DEMO_LEAK_MOST", "inf"))
+_MESSAGES = os.environ.get("DEMO_MESSAGES", "")
+
 # What /upload keeps and never lets go of: the leak.
 _kept: list[bytearray] = []
 
@@ -43,7 +47,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 
 def _front(_environ: WSGIEnvironment) -> str:
-    return _FRONT
+    return _FRONT + (f'<p><a href="{html.escape(_MESSAGES)}">The messages</a></p>' if _MESSAGES else "")
 
 
 def _report(environ: WSGIEnvironment) -> str:
@@ -68,10 +72,12 @@ def _report(environ: WSGIEnvironment) -> str:
 def _upload(environ: WSGIEnvironment) -> str:
     """Take an upload and forget to let go of it."""
     mib = _number(environ, "mib", usual=8, most=64)
+    held = sum(map(len, _kept)) / MIB
+    if held + mib > _MOST:
+        return f"Worker {os.getpid()} keeps {held:g} MiB. No memory limit guards this machine: no more of it."
     # Written to, page by page: memory that is only asked for costs nothing yet.
     _kept.append(bytearray(b"x") * int(mib * MIB))
-    held = sum(map(len, _kept)) / MIB
-    return f"Took {mib:g} MiB. Worker {os.getpid()} now keeps {held:g} MiB of uploads it never lets go of."
+    return f"Took {mib:g} MiB. Worker {os.getpid()} now keeps {held + mib:g} MiB of uploads for good."
 
 
 def _burn(environ: WSGIEnvironment) -> str:
@@ -116,7 +122,7 @@ _FRONT = """
   <dt><a href="/report?seconds=60">A report that never ends</a></dt>
   <dd>Longer than gunicorn's timeout: it kills the worker, and its log says <q>Perhaps out of memory?</q></dd>
   <dt><a href="/upload?mib=32">An upload that leaks</a></dt>
-  <dd>The worker keeps 32 MiB for good. Again and again, and the kernel kills it.</dd>
+  <dd>The worker keeps 32 MiB for good. Again and again, and the kernel kills it, where there is a limit.</dd>
   <dt><a href="/burn?seconds=5">A burner</a></dt>
   <dd>5 s of a whole CPU.</dd>
 </dl>

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # Someone is watching: don't have them wait as long as a night's on-call would.
 _EVERY = "5s"
+_AGAIN = "2m"  # more deaths by the same cause are the same alert: tell of it again while someone plays
 INSTANCE = "demo"  # what messages call this host
 
 
@@ -56,5 +57,6 @@ def alertmanager(shipped: Path, webhook_file: Path) -> str:
 def _hurry(route: dict[str, Any]) -> None:
     route["group_wait"] = "1s"
     route["group_interval"] = _EVERY
+    route["repeat_interval"] = _AGAIN
     for child in route.get("routes", []):
         _hurry(child)
