@@ -182,7 +182,7 @@ def configuration() -> str:
 
 def _setting(field: dataclasses.Field[Any]) -> tuple[str, str]:
     default = field.default
-    shown = ",".join(default) if default == () else str(default)
+    shown = "" if default in ((), None) else str(default)
     return (f"`{shown}`" if shown else "none", field.metadata["doc"])
 
 

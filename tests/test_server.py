@@ -20,7 +20,7 @@ class Site:
     def __init__(self) -> None:
         self.go = threading.Event()
         self.go.set()
-        self.server = Server(Address("127.0.0.1", 0), self.page)
+        self.server = Server(Address("127.0.0.1", 0), self.page, lambda: b"{}")
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
         self.thread.start()
@@ -98,4 +98,4 @@ def test_no_more_connections_are_taken_than_threads_and_places_to_wait(site: Sit
 
 def test_a_busy_port_is_an_error(site: Site) -> None:
     with pytest.raises(OSError, match="in use"):
-        Server(Address("127.0.0.1", site.server.server_port), site.page)
+        Server(Address("127.0.0.1", site.server.server_port), site.page, lambda: b"{}")

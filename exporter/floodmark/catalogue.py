@@ -153,6 +153,12 @@ BOOTS = _gunicorn(
     "gunicorn_worker_boots_total", "Workers started since floodmark first saw the app.", Kind.COUNTER
 )
 RELOADS = _gunicorn("gunicorn_reloads_total", "Reloads (SIGHUP) seen in gunicorn's log.", Kind.COUNTER)
+DEATHS_RECOVERED = _gunicorn(
+    "floodmark_deaths_recovered_total",
+    "Unwanted exits that happened while floodmark wasn't running, told by the logs when it was again.",
+    Kind.COUNTER,
+    unshown="they are among gunicorn_worker_exits_total, which is shown; floodmark why marks each",
+)
 WORKER_INFO = _worker(
     "gunicorn_worker_info",
     "Always 1; the pid behind a worker slot.",

@@ -67,6 +67,10 @@ def _path(value: object) -> Path:
     return Path(value)
 
 
+def _path_or_none(value: object) -> Path | None:
+    return None if value in ("", None, False) else _path(value)
+
+
 def _string(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("a string")  # noqa: TRY004 - like all others here: it is the value that is wrong
@@ -133,6 +137,13 @@ class Config:
         "UDP address for gunicorn's --statsd-host; empty turns it off",
         default=Address("127.0.0.1", 8125),
     )
+    state_dir: Path | None = _setting(
+        _path_or_none,
+        "folder for what a restart must not lose: counters, slots, death records, and how far the logs were"
+        " read; where none is set, systemd's StateDirectory=; without that either, or with an empty one,"
+        " nothing is kept: counters start from 0, and deaths while floodmark is down are never told",
+        default=None,
+    )
     disable: tuple[str, ...] = _setting(
         _collectors, "collectors to leave out, commas between them", default=()
     )
@@ -156,7 +167,7 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, str]
 
     Args:
         path: the YAML file, or None.
-        environ: the environment; of it only FLOODMARK_* counts.
+        environ: the environment; of it only FLOODMARK_* counts, and systemd's STATE_DIRECTORY.
         flags: values from the command line by key; only those that were given.
 
     Raises:
@@ -164,7 +175,10 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, str]
     """
     parsers = _parsers(Config)
     scalars = {name: parsers[name] for name in SCALARS}
-    values = _checked(str(path), _document(path), parsers) if path else {}
+    # Several of them stand there with colons between; systemd makes the first for us as any other.
+    state = environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    values = _checked("environment", {"state_dir": state}, scalars) if state else {}
+    values |= _checked(str(path), _document(path), parsers) if path else {}
     own = {
         key.removeprefix(ENV_PREFIX).lower(): value
         for key, value in environ.items()

@@ -29,15 +29,17 @@ TIMEOUT = 10.0  # seconds for a request to arrive, and for each write of its ans
 
 _INDEX = """<!doctype html><meta charset="utf-8"><title>floodmark</title>
 <style>body{{font:16px/1.5 system-ui;margin:3em auto;max-width:40em}}</style>
-<h1>floodmark {version}</h1><p><a href="metrics">metrics</a> · <a href="healthz">healthz</a>"""
+<h1>floodmark {version}</h1><p>
+<a href="metrics">metrics</a> · <a href="deaths">deaths</a> · <a href="healthz">healthz</a>"""
 
 
 class Server(HTTPServer):
-    """Serves ``/metrics``, ``/healthz`` and a page that links to them.
+    """Serves ``/metrics``, ``/deaths``, ``/healthz`` and a page that links to them.
 
     Args:
         address: where to listen.
         metrics: makes a page for an Accept header; called from several threads at once.
+        deaths: makes the death records' JSON; called likewise.
 
     Raises:
         OSError: the address can't be had.
@@ -45,9 +47,10 @@ class Server(HTTPServer):
 
     request_queue_size = 16
 
-    def __init__(self, address: Address, metrics: Callable[[str], Page]) -> None:
+    def __init__(self, address: Address, metrics: Callable[[str], Page], deaths: Callable[[], bytes]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         self.metrics = metrics
+        self.deaths = deaths
         super().__init__((address.host, address.port), _Handler)
         self._accepted: Queue[tuple[socket.socket, object]] = Queue(WAITING)
         for number in range(THREADS):
@@ -89,13 +92,19 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if path == "/metrics":
             self._metrics()
+        elif path == "/deaths":
+            self._send(HTTPStatus.OK, "application/json", self.server.deaths())
         elif path == "/healthz":
             self._send(HTTPStatus.OK, "text/plain; charset=utf-8", b"ok\n")
         elif path == "/":
             page = _INDEX.format(version=html.escape(__version__))
             self._send(HTTPStatus.OK, "text/html; charset=utf-8", page.encode())
         else:
-            self._send(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"here are /metrics and /healthz\n")
+            self._send(
+                HTTPStatus.NOT_FOUND,
+                "text/plain; charset=utf-8",
+                b"here are /metrics, /deaths and /healthz\n",
+            )
 
     do_HEAD = do_GET  # noqa: N815 - http.server finds it by this name
 

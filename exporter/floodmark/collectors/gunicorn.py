@@ -42,6 +42,7 @@ def _tally(app: AppState) -> Iterator[Sample]:
     yield catalogue.SIGKILLS(app.tally.sigkills, app=app.name)
     yield catalogue.BOOTS(app.tally.boots, app=app.name)
     yield catalogue.RELOADS(app.tally.reloads, app=app.name)
+    yield catalogue.DEATHS_RECOVERED(app.tally.recovered, app=app.name)
 
 
 def _settings(name: str, master: Master) -> Iterator[Sample]:

@@ -25,6 +25,7 @@ from floodmark.scrape import Scrape
 from floodmark.server import Server
 from floodmark.sources import kernel, statsd
 from floodmark.sources.available import Available, Lack
+from floodmark.state import State
 
 if TYPE_CHECKING:
     import argparse
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _shown(value: object) -> str:
     if isinstance(value, tuple) and not isinstance(value, config.Address):
         return ",".join(value) or "none"
-    return str(value)
+    return "none" if value is None else str(value)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     facts = Facts(settings.root, proc, watch, requests)
     scrape = Scrape([each for each in COLLECTORS if each.name not in settings.disable], facts)
     try:
-        server = Server(settings.listen, lambda accept: exposition.render(scrape(), accept))
+        server = Server(settings.listen, lambda accept: exposition.render(scrape(), accept), watch.deaths)
     except OSError as error:
         raise config.ConfigError(
             f"can't listen on {settings.listen}: {error.strerror}."
@@ -82,8 +83,12 @@ def run(arguments: argparse.Namespace) -> int:
         ) from error
 
     sockets = _statsd_sockets(settings, available)
+    state = State(settings.state_dir, available)
+    if kept := state.load():
+        watch.restore(kept)
     watch.advance()  # the first scrape shall find the gunicorns
     _start("watch", watch.run)
+    _start("state", lambda: state.run(watch.kept))
     if sockets:
         _start("statsd", lambda: statsd.receive(sockets, requests.take))
     # What is here now stays: spare the collector looking at it again and again.
@@ -94,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
         server.serve_forever()
     finally:
         server.server_close()
+        state.keep(watch.kept(), last=True)
         heard.close()
     return 0
 

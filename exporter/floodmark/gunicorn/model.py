@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from floodmark.sources.procfs.process import Identity
 
 
+_JUDGED = 64
+
+
 @dataclasses.dataclass(slots=True, eq=False)
 class Worker:
     """A worker and what is known of its end so far.
@@ -26,6 +30,9 @@ class Worker:
         sure: seen to be a worker; before that it may still turn out to be a program that the master runs.
         ended: steady time of its end, None while it lives.
         order: the signal to its master (hup, term, ...) by which it was told to end.
+        died: Unix time of its end, None while it lives or where nothing told.
+        memory: resident memory and its peak in bytes at the last look, None before the first.
+        recovered: it ended while floodmark wasn't running.
     """
 
     identity: Identity
@@ -41,6 +48,9 @@ class Worker:
     timeout_logged: bool = False
     recycle_logged: bool = False
     order: str | None = None
+    died: float | None = None
+    memory: tuple[int, int] | None = None
+    recovered: bool = False
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -52,6 +62,8 @@ class Gunicorn:
         log_at_info: among them one of level info.
         oom_count: its cgroup's OOM counter when it was last read, None where it can't be.
         oom_kills: when that counter rose, steady time, as far as no end is explained by it.
+        log_complete: all that was logged while floodmark wasn't running could be read.
+        judged: log pids of workers that were judged last: their lines may come again after a restart.
     """
 
     master: Master
@@ -63,16 +75,21 @@ class Gunicorn:
     log_at_info: bool = False
     oom_kills: list[float] = dataclasses.field(default_factory=list)
     gone: bool = False
+    log_complete: bool = True
+    judged: collections.deque[int] = dataclasses.field(
+        default_factory=lambda: collections.deque(maxlen=_JUDGED)
+    )
 
 
 @dataclasses.dataclass(slots=True)
 class Tally:
-    """What is counted for an app since it was first seen."""
+    """What is counted for an app since it was first seen; ``recovered``: unwanted exits while unwatched."""
 
     exits: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
     sigkills: int = 0
     boots: int = 0
     reloads: int = 0
+    recovered: int = 0
 
 
 class LiveWorker(NamedTuple):

@@ -16,14 +16,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from floodmark.gunicorn import find
+from floodmark.gunicorn import deaths, find, replay
+from floodmark.gunicorn import kept as form
+from floodmark.gunicorn.kept import Kept, KeptGunicorn
 from floodmark.gunicorn.model import AppState, Gunicorn, LiveWorker, Tally, Worker
+from floodmark.gunicorn.record import circumstances, record
 from floodmark.gunicorn.verdict import WANTED, Evidence, judge
 from floodmark.sources import cgroup, gunicornlog, pidfd
 from floodmark.sources.available import NO_HEARTBEAT, NO_LOG, Lack
 from floodmark.sources.gunicornlog import Booting, Ended, MasterSignal, Recycle, Timeout
 from floodmark.sources.heartbeat import Heartbeat
-from floodmark.sources.kernel import Kernel
+from floodmark.sources.kernel import Kernel, era
 from floodmark.sources.logtail import LogTail
 from floodmark.sources.procevents import Exec, Exit, Fork
 from floodmark.sources.procfs import process, stat
@@ -34,9 +37,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from floodmark.config import App
+    from floodmark.gunicorn.find import Master
     from floodmark.sources.available import Available
     from floodmark.sources.cgroup import MemoryCgroup
     from floodmark.sources.kmsg import OomKill
+    from floodmark.sources.logposition import Position
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +59,18 @@ class Clock(NamedTuple):
 
     wall: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
+
+
+class Earlier(NamedTuple):
+    """The earlier run of floodmark that this one goes on from.
+
+    Attributes:
+        saved: Unix time of what is known from it.
+        kernel_log_complete: the kernel's log since then was there to be read.
+    """
+
+    saved: float = 0.0
+    kernel_log_complete: bool = False
 
 
 _NOTHING = Kernel()
@@ -92,6 +109,9 @@ class Watch:
         self._lock = threading.Lock()
         self._gunicorns: list[Gunicorn] = []
         self._tallies: dict[str, Tally] = {}
+        self._deaths = deaths.Deaths(clock.wall())
+        self._seen: dict[str, float] = {}
+        self._earlier = Earlier()
         self._kills: dict[int, tuple[OomKill, float]] = {}
         self._pidfds: dict[int, Worker] = {}
         self._poll = select.poll()
@@ -108,6 +128,22 @@ class Watch:
         """Return the state of every app seen so far."""
         with self._lock:
             return [self._app_state(name, tally) for name, tally in self._tallies.items()]
+
+    def deaths(self) -> bytes:
+        """Return the death records as /deaths serves them."""
+        with self._lock:
+            since, records = self._deaths.since, self._deaths.all()
+        return deaths.page(since, records)
+
+    def kept(self) -> Kept:
+        """Return what a restart must not lose."""
+        with self._lock:
+            return self._kept()
+
+    def restore(self, kept: Kept) -> None:
+        """Go on from an earlier run: its counts, its records, its slots, and what ended since."""
+        with self._lock:
+            self._restore(kept)
 
     def run(self) -> None:
         """Follow for ever."""
@@ -241,22 +277,29 @@ class Watch:
         known = {gunicorn.master.identity for gunicorn in self._gunicorns}
         workers = {worker.identity for gunicorn in self._gunicorns for worker in gunicorn.workers.values()}
         for master in find.masters(self._proc, self._apps, known, workers):
-            pid = master.identity.pid
-            found = cgroup.find(self._proc, self._root, pid)
-            gunicorn = Gunicorn(master, found, _oom_kills(found))
-            self._gunicorns.append(gunicorn)
-            self._tally(gunicorn)
+            gunicorn = self._follow(master)
             self._open_log(gunicorn)
             self._adopt(gunicorn, boots=False)
-            log.info(
-                "gunicorn found",
-                extra={
-                    "app": master.app,
-                    "pid": pid,
-                    "version": master.version,
-                    "workers": len(gunicorn.workers),
-                },
-            )
+            self._say_found(gunicorn)
+
+    def _follow(self, master: Master) -> Gunicorn:
+        found = cgroup.find(self._proc, self._root, master.identity.pid)
+        gunicorn = Gunicorn(master, found, _oom_kills(found))
+        self._gunicorns.append(gunicorn)
+        self._tally(gunicorn)
+        return gunicorn
+
+    @staticmethod
+    def _say_found(gunicorn: Gunicorn) -> None:
+        log.info(
+            "gunicorn found",
+            extra={
+                "app": gunicorn.master.app,
+                "pid": gunicorn.master.identity.pid,
+                "version": gunicorn.master.version,
+                "workers": sum(worker.ended is None for worker in gunicorn.workers.values()),
+            },
+        )
 
     def _look(self) -> None:
         for gunicorn in list(self._gunicorns):
@@ -265,7 +308,10 @@ class Watch:
             for worker in list(gunicorn.workers.values()):
                 if worker.ended is None and not self._alive(worker.identity):
                     self._end(worker, None)
-                elif worker.heartbeat is None and worker.sure:
+                    continue
+                if worker.ended is None and worker.sure:
+                    self._weigh(worker)
+                if worker.heartbeat is None and worker.sure:
                     self._find_heartbeat(gunicorn, worker)
             if not gunicorn.gone:
                 self._adopt(gunicorn, boots=True)
@@ -332,6 +378,12 @@ class Watch:
         self._pidfds[worker.descriptor] = worker
         self._poll.register(worker.descriptor, 0)  # POLLHUP comes unasked; POLLIN would not stop for a zombie
 
+    def _weigh(self, worker: Worker) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            memory = process.memory(process.read_status(self._proc, worker.identity.pid))
+            if memory.resident:  # a zombie has none
+                worker.memory = memory.resident, memory.peak
+
     def _find_heartbeat(self, gunicorn: Gunicorn, worker: Worker) -> None:
         try:
             worker.heartbeat = Heartbeat.of(self._proc, worker.identity.pid)
@@ -343,13 +395,13 @@ class Watch:
             if worker.heartbeat:
                 self.available.good("heartbeat", gunicorn.master.app)
 
-    def _open_log(self, gunicorn: Gunicorn) -> None:
+    def _open_log(self, gunicorn: Gunicorn, since: Position | None = None) -> None:
         app = gunicorn.master.app
         configured = self._apps[app].log if app in self._apps else None
         problem = ""
         for path in find.log_paths(self._proc, self._root, gunicorn.master, configured):
             try:
-                gunicorn.log = LogTail(path)
+                gunicorn.log = LogTail(path, since=since)
             except OSError as error:
                 problem = f"{configured or path}: {error.strerror}"
             except ValueError as error:
@@ -375,6 +427,7 @@ class Watch:
     def _end(self, worker: Worker, status: int | None) -> None:
         if worker.ended is None:
             worker.ended = self._clock.steady()
+            worker.died = self._clock.wall()
             worker.heartbeat_age = self._heartbeat_age(worker)
         if worker.status is None:
             worker.status = status
@@ -394,6 +447,14 @@ class Watch:
         tally.exits[found.cause] += 1
         tally.boots += not worker.sure
         tally.sigkills += _was_killed(evidence.status)
+        gunicorn.judged.append(worker.namespace_pid)
+        if worker.recovered:
+            found = found._replace(evidence=(*found.evidence, replay.unwatched(self._earlier.saved)))
+        if found.cause not in WANTED:
+            tally.recovered += worker.recovered
+            lacks = self.available.lacks(gunicorn.master.app)
+            around = circumstances(self._proc, gunicorn, evidence, lacks)
+            self._deaths.add(record(gunicorn, worker, found, around, self._clock.wall()))
         log.log(
             logging.INFO if found.cause in WANTED else logging.WARNING,
             "worker ended",
@@ -410,7 +471,7 @@ class Watch:
 
     def _evidence(self, gunicorn: Gunicorn, worker: Worker) -> Evidence:
         kill, _ = self._kills.pop(worker.identity.pid, (None, 0.0))
-        return Evidence(
+        evidence = Evidence(
             status=worker.status,
             oom_kill=kill,
             cgroup_oom=self._unexplained_oom_kill(gunicorn, worker),
@@ -424,10 +485,15 @@ class Watch:
             log_tells_all=gunicorn.log_at_info,
             oom_tells=self._kernel_log is not None or gunicorn.oom_count is not None,
         )
+        if not worker.recovered:
+            return evidence
+        return replay.what_is_left(
+            evidence, gunicorn, worker, kernel_log_complete=self._earlier.kernel_log_complete
+        )
 
     def _unexplained_oom_kill(self, gunicorn: Gunicorn, worker: Worker) -> bool:
         """Take one of the cgroup's OOM kills, which names no victim, for this end."""
-        if not gunicorn.oom_kills or worker.status not in (None, signal.SIGKILL):
+        if worker.recovered or not gunicorn.oom_kills or worker.status not in (None, signal.SIGKILL):
             return False
         gunicorn.oom_kills.pop()
         return True
@@ -453,6 +519,97 @@ class Watch:
         if all(other.master.app != app for other in self._gunicorns):
             self.available.forget(app)
         log.info("gunicorn gone", extra={"app": app, "pid": gunicorn.master.identity.pid})
+
+    # --- over a restart
+
+    def _kept(self) -> Kept:
+        now = self._clock.wall()
+        running = {gunicorn.master.app for gunicorn in self._gunicorns if not gunicorn.gone}
+        self._seen = {app: now if app in running else self._seen.get(app, now) for app in self._tallies}
+        return Kept(
+            host=era(self._proc),
+            saved=now,
+            since=self._deaths.since,
+            kernel_log=self._kernel_log.sequence if self._kernel_log else None,
+            kills=tuple(kill for kill, _ in self._kills.values()),
+            tallies={app: _copy(tally) for app, tally in self._tallies.items()},
+            seen=dict(self._seen),
+            gunicorns=tuple(map(form.of, self._gunicorns)),
+            deaths=self._deaths.all(),
+        )
+
+    def _restore(self, kept: Kept) -> None:
+        self._deaths = deaths.Deaths(kept.since, kept.deaths)
+        for app, tally in kept.tallies.items():
+            if kept.saved - kept.seen[app] < form.FORGOTTEN:
+                self._tallies[app], self._seen[app] = _copy(tally), kept.seen[app]
+        if not kept.host or kept.host != era(self._proc):
+            return  # after a reboot no pid means anything, and no worker died for a reason of its own
+        kills, complete = list(kept.kills), False
+        if self._kernel_log and kept.kernel_log is not None:
+            since, complete = self._kernel_log.kills_since(kept.kernel_log)
+            kills += since
+        self._kills |= {kill.pid: (kill, self._clock.steady()) for kill in kills}
+        self._earlier = Earlier(kept.saved, complete)
+        for each in kept.gunicorns:
+            alone = (
+                sum(
+                    other.log is not None and each.log is not None and other.log[1:3] == each.log[1:3]
+                    for other in kept.gunicorns
+                )
+                <= 1
+            )
+            self._resume(each, alone=alone)
+
+    def _resume(self, kept: KeptGunicorn, *, alone: bool) -> None:
+        """Follow a gunicorn again, and end those of its workers that are gone."""
+        gunicorn = self._follow_again(kept)
+        gunicorn.log_understood, gunicorn.log_at_info = kept.log_understood, kept.log_at_info
+        gunicorn.judged.extend(kept.judged)
+        for worker in kept.workers:
+            self._take_back(gunicorn, worker)
+        told = replay.Replay(gunicorn, self._earlier.saved, alone=alone)
+        for line in told.lines():
+            self._log_line(gunicorn, line)
+        gunicorn.log_complete = told.complete
+        for worker in told.unexplained(self._living_log_pids(gunicorn)):
+            self._end(worker, None)
+        told.date()
+        if not gunicorn.gone:
+            self._adopt(gunicorn, boots=True)
+            self._say_found(gunicorn)
+
+    def _follow_again(self, kept: KeptGunicorn) -> Gunicorn:
+        with contextlib.suppress(OSError, ValueError):
+            if self._alive(kept.master):
+                master = find.describe(self._proc, kept.master, self._apps)
+                gunicorn = self._follow(dataclasses.replace(master, app=kept.app))
+                self._open_log(gunicorn, kept.log)
+                return gunicorn
+        gunicorn = Gunicorn(form.gone(kept), None, None, gone=True)
+        self._gunicorns.append(gunicorn)
+        if kept.log:
+            with contextlib.suppress(OSError, ValueError):
+                gunicorn.log = LogTail(kept.log.path, since=kept.log)
+        return gunicorn
+
+    def _take_back(self, gunicorn: Gunicorn, kept: Worker) -> None:
+        worker = dataclasses.replace(kept)
+        gunicorn.workers[worker.identity.pid] = worker
+        if worker.died is not None:  # only its verdict was still to come
+            worker.ended = self._clock.steady()
+        elif not self._alive(worker.identity):
+            worker.recovered = True
+        elif self._exit_information:
+            self._open_pidfd(worker)
+
+    def _living_log_pids(self, gunicorn: Gunicorn) -> set[int]:
+        living = set()
+        with contextlib.suppress(OSError):
+            for pid in process.read_children(self._proc, gunicorn.master.identity.pid):
+                with contextlib.suppress(OSError, ValueError):
+                    living.add(process.namespace_pid(process.read_status(self._proc, pid)))
+        return living
 
     # --- small things
 
@@ -500,8 +657,12 @@ class Watch:
             tuple(each.master for each in mine if not each.gone),
             tuple(cgroups.values()),
             tuple(sorted(workers, key=lambda worker: worker.slot)),
-            dataclasses.replace(tally, exits=dict(tally.exits)),
+            _copy(tally),
         )
+
+
+def _copy(tally: Tally) -> Tally:
+    return dataclasses.replace(tally, exits=dict(tally.exits))
 
 
 def _was_killed(status: int | None) -> bool:

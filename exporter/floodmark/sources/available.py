@@ -82,6 +82,11 @@ class Available:
         for key in [key for key in self._lacks if key[1] == app]:
             del self._lacks[key]
 
+    def lacks(self, app: str) -> dict[str, Lack]:
+        """Return what is lacking for an app, by source."""
+        states = list(self._lacks.items())
+        return {source: lack for (source, of), lack in states if lack and of in ("", app)}
+
     def by_source(self) -> dict[str, bool]:
         """Return for each source whether it works, for every app that has it."""
         states: dict[str, bool] = {}

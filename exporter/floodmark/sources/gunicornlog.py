@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import re
 import signal
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_TIME = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) ([+-]\d{4})\] \[")
 _LINE = re.compile(r"\[(?P<writer>\d+)\] \[(?P<level>[A-Z]+)\] (?P<message>.*)")
 
 
@@ -100,6 +102,12 @@ def parse(line: str) -> Line | None:
         if found := pattern.match(message):
             return Line(writer, match["level"], tells(found, writer))
     return Line(writer, match["level"], None)
+
+
+def when(line: str) -> float | None:
+    """Return the Unix time in a line, whole seconds; None where it has none in gunicorn's own format."""
+    match = _TIME.search(line)
+    return datetime.fromisoformat(match[1] + match[2]).timestamp() if match else None
 
 
 def _number(name: str) -> int:

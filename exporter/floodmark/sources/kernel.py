@@ -49,6 +49,15 @@ def listen(root: Path, proc: Path, available: Available) -> Kernel:
     return Kernel(log, events, exit_information)
 
 
+def era(proc: Path) -> str:
+    """Return what tells one life of pids from another: boot id and pid namespace; empty if not known."""
+    try:
+        boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {(proc / 'self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
 def _is_own(proc: Path) -> bool:
     try:
         return (proc / "self").readlink().name == str(os.getpid())

@@ -50,15 +50,19 @@ def parse(record: bytes) -> OomKill | None:
 class KernelLog:
     """Follows the kernel's log from now on.
 
+    Attributes:
+        sequence: the number of the last record that was read; -1 before the first.
+
     Raises:
         OSError: no such device, or no permission (CAP_SYSLOG).
     """
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.sequence = -1
         try:
-            os.lseek(self._fd, 0, os.SEEK_END)
-            self._read()  # some kernels refuse the reading only, not the opening
+            while self._read():  # to its end; some kernels refuse the reading only, not the opening
+                pass
         except OSError:
             os.close(self._fd)
             raise
@@ -84,6 +88,16 @@ class KernelLog:
             if kill := parse(record):
                 yield kill
 
+    def kills_since(self, sequence: int) -> tuple[list[OomKill], bool]:
+        """Return the OOM kills in all records after that one, and whether no record after it is lost."""
+        os.lseek(self._fd, 0, os.SEEK_SET)  # the oldest record there is
+        found, oldest = [], None
+        while record := self._read():
+            oldest = self.sequence if oldest is None else oldest
+            if self.sequence > sequence and (kill := parse(record)):
+                found.append(kill)
+        return found, oldest is not None and oldest <= sequence + 1
+
     def close(self) -> None:
         """Stop following."""
         os.close(self._fd)
@@ -91,8 +105,15 @@ class KernelLog:
     def _read(self) -> bytes:
         while True:
             try:
-                return os.read(self._fd, _RECORD)
+                record = os.read(self._fd, _RECORD)
             except BlockingIOError:
                 return b""
             except BrokenPipeError:  # records were overwritten before they were read: go on with the oldest
                 continue
+            self.sequence = _sequence(record, self.sequence)
+            return record
+
+
+def _sequence(record: bytes, before: int) -> int:
+    number = record.partition(b",")[2].partition(b",")[0]
+    return int(number) if number.isdigit() else before

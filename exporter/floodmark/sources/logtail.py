@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from floodmark.sources import logposition
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from floodmark.sources.logposition import Position
+
 _CHUNK = 64 << 10
 _LONGEST_LINE = 16 << 10  # bytes; of a longer one only the end is kept
+_BACKLOG = 16 << 20  # bytes that are read of what was written since a position
 
 
 class LogTail:
@@ -19,17 +24,30 @@ class LogTail:
         path: the file; where rotation puts a new one there, that is read from its beginning once the old
             one is read to its end.
         from_end: bytes of what is there already to read too.
+        since: where an earlier run had read to: go on from there.
+
+    Attributes:
+        complete: nothing that was written after ``since`` is missing.
 
     Raises:
         OSError: it can't be read.
         ValueError: it's no regular file.
     """
 
-    def __init__(self, path: str, from_end: int = 0) -> None:
+    def __init__(self, path: str, from_end: int = 0, since: Position | None = None) -> None:
         self._path = path
         self._fd = self._open()
         self._rest = b""
-        os.lseek(self._fd, max(0, os.fstat(self._fd).st_size - from_end), os.SEEK_SET)
+        self.complete = True
+        if since:
+            self._resume(since)
+        else:
+            os.lseek(self._fd, max(0, os.fstat(self._fd).st_size - from_end), os.SEEK_SET)
+
+    def position(self) -> Position:
+        """Return how far it was read, in complete lines."""
+        offset = os.lseek(self._fd, 0, os.SEEK_CUR) - len(self._rest)
+        return logposition.take(self._path, self._fd, max(0, offset))
 
     def lines(self) -> Iterator[str]:
         """Yield the complete lines that were appended since the last call, without their ends."""
@@ -47,6 +65,19 @@ class LogTail:
             os.close(descriptor)
             raise ValueError(f"{self._path} is no regular file")
         return descriptor
+
+    def _resume(self, since: Position) -> None:
+        start = since.offset
+        if not logposition.holds(self._fd, since):
+            if found := logposition.rotated(since):
+                os.close(self._fd)
+                self._fd, self.complete = found  # lines() goes over to the present file once this one is read
+            else:
+                start, self.complete = 0, False
+        size = os.fstat(self._fd).st_size
+        if size - start > _BACKLOG:
+            start, self.complete = size - _BACKLOG, False
+        os.lseek(self._fd, start, os.SEEK_SET)
 
     def _read(self) -> Iterator[str]:
         status = os.fstat(self._fd)

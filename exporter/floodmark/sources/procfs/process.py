@@ -49,11 +49,15 @@ class Stat(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Memory of a process in bytes, from status. All 0 for a zombie, which has none."""
+    """Memory of a process in bytes, from status; ``peak`` is the most that was ever resident.
+
+    All 0 for a zombie, which has none.
+    """
 
     resident: int
     anonymous: int
     swap: int
+    peak: int
 
 
 def parse_stat(text: str) -> Stat:
@@ -97,7 +101,7 @@ def memory(status: Mapping[str, str]) -> Memory:
     def size(key: str) -> int:
         return int(status.get(key, "0 kB").split()[0]) * 1024
 
-    return Memory(size("VmRSS"), size("RssAnon"), size("VmSwap"))
+    return Memory(size("VmRSS"), size("RssAnon"), size("VmSwap"), size("VmHWM"))
 
 
 def namespace_pid(status: Mapping[str, str]) -> int:

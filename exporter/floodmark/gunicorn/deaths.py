@@ -1,0 +1,123 @@
+"""Death records: of each exit that nobody asked for, all that was known at the time."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KEPT = 200  # the newest; with all their evidence they stay under half a MiB
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What decides on the advice, as it was when the worker died; None where it isn't known.
+
+    Attributes:
+        oom_limit: whose memory ran out: ``cgroup`` or ``host``; None too where it wasn't an OOM kill.
+        limit_bytes: the smallest limit of the app's cgroups.
+        memory_bytes: all memory of the host.
+        swap_bytes: all swap of the host; 0 is none.
+        workers: gunicorn's setting.
+        timeout: gunicorn's setting, seconds.
+        graceful_timeout: gunicorn's setting, seconds.
+        max_requests: gunicorn's setting; 0 is never.
+        lacks: for a verdict that lacks a source: what is missing and the grant that mends it.
+    """
+
+    oom_limit: str | None = None
+    limit_bytes: int | None = None
+    memory_bytes: int | None = None
+    swap_bytes: int | None = None
+    workers: float | None = None
+    timeout: float | None = None
+    graceful_timeout: float | None = None
+    max_requests: float | None = None
+    lacks: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """One record.
+
+    Attributes:
+        time: Unix time of the end; of its discovery where ``recovered`` and nothing told the time.
+        app: its app label.
+        pid: on the host; in gunicorn's own pid namespace for one that only gunicorn's log told of.
+        slot: its number among the app's workers, None for one that was never seen.
+        age: seconds it lived, None where that isn't known.
+        cause: of verdict.CAUSES.
+        confidence: confirmed, probable or possible.
+        evidence: in words.
+        resident_bytes: resident memory at the last look, at most a second before; a minute if recovered.
+        peak_bytes: the most that was ever resident.
+        recovered: it died while floodmark wasn't running.
+        in_flight: the requests it was serving, None where that isn't known.
+        stack: its stack at its end, None where that isn't known.
+    """
+
+    time: float
+    app: str
+    pid: int
+    slot: int | None
+    age: float | None
+    cause: str
+    confidence: str
+    evidence: tuple[str, ...]
+    resident_bytes: int | None = None
+    peak_bytes: int | None = None
+    recovered: bool = False
+    in_flight: tuple[str, ...] | None = None
+    stack: str | None = None
+    circumstances: Circumstances = Circumstances()
+
+
+class Deaths:
+    """The newest records, and since when any would be among them (Unix time)."""
+
+    def __init__(self, since: float, earlier: tuple[Death, ...] = ()) -> None:
+        self.since = since
+        self._newest: collections.deque[Death] = collections.deque(earlier, KEPT)
+
+    def add(self, death: Death) -> None:
+        """Add a record, and drop the oldest where there are too many."""
+        self._newest.append(death)
+
+    def all(self) -> tuple[Death, ...]:
+        """Return the records, oldest first."""
+        return tuple(self._newest)
+
+
+def page(since: float, deaths: tuple[Death, ...]) -> bytes:
+    """Return what /deaths serves: ``{"since": Unix time, "deaths": [newest first]}``, fields as in Death."""
+    newest_first = sorted(deaths, key=lambda death: death.time, reverse=True)
+    return json.dumps({"since": since, "deaths": [to_json(death) for death in newest_first]}).encode() + b"\n"
+
+
+def to_json(death: Death) -> dict[str, Any]:
+    """Return a record as JSON has it."""
+    return dataclasses.asdict(death)
+
+
+def from_json(record: Mapping[str, Any]) -> Death:
+    """Read a record that ``to_json`` made.
+
+    Raises:
+        TypeError, KeyError, AttributeError: it isn't one.
+    """
+    circumstances = Circumstances(
+        **{**record["circumstances"], "lacks": tuple(record["circumstances"]["lacks"])}
+    )
+    in_flight = record["in_flight"] and tuple(record["in_flight"])
+    return Death(
+        **{
+            **record,
+            "evidence": tuple(record["evidence"]),
+            "in_flight": in_flight,
+            "circumstances": circumstances,
+        }
+    )
