@@ -183,6 +183,7 @@ class Demo:
                 *(str(_beside("floodmark")), "serve"),
                 *("--listen", f"127.0.0.1:{self.ports.exporter}"),
                 *("--statsd-listen", f"127.0.0.1:{self.ports.statsd}"),
+                *("--state-dir", str(self._folder / "state")),
             ],
             self._folder / "floodmark.log",
         )
