@@ -51,3 +51,10 @@ def test_a_journal_prefix_is_no_hindrance() -> None:
 )
 def test_a_line_in_another_format_tells_nothing(line: str) -> None:
     assert gunicornlog.parse(line) is None
+
+
+def test_a_lines_time_is_that_of_its_own_zone() -> None:
+    line = "[{}] [539] [CRITICAL] WORKER TIMEOUT (pid:561)"
+    for stamp in ("2026-11-20 07:27:51 +0000", "2026-11-20 09:57:51 +0230"):
+        assert gunicornlog.when(f"Nov 20 host gunicorn[1]: {line.format(stamp)}") == 1795159671
+    assert gunicornlog.when("CRITICAL WORKER TIMEOUT (pid:561)") is None

@@ -31,3 +31,21 @@ def test_what_a_user_writes_into_the_log_is_no_kill() -> None:
 def test_the_first_device_that_opens_is_followed_and_the_first_error_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="first"):
         kmsg.KernelLog.open_first((tmp_path / "first", tmp_path / "second"))
+
+
+def test_what_was_logged_since_a_record_is_read_and_it_is_known_if_some_is_lost() -> None:
+    try:
+        log = kmsg.KernelLog(Path("/dev/kmsg"))
+    except OSError as error:
+        pytest.skip(f"no kernel log here: {error}")
+    try:
+        if log.sequence < 0:
+            pytest.skip("this kernel's log is empty")
+        assert log.kills_since(log.sequence) == ([], True)
+        kills, complete = log.kills_since(-1000)
+        assert not complete
+        assert list(log.kills()) == []
+        again, _ = log.kills_since(-1000)
+        assert again[: len(kills)] == kills
+    finally:
+        log.close()
