@@ -65,6 +65,12 @@ def test_health_is_told_and_unknown_paths_point_to_the_known(site: Site) -> None
     assert requests.head(f"{site.url}/healthz", timeout=5).content == b""
 
 
+def test_deaths_come_as_json(site: Site) -> None:
+    answer = requests.get(f"{site.url}/deaths", timeout=5)
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json() == {}
+
+
 def test_rubbish_instead_of_http_costs_nothing(site: Site) -> None:
     with site.connect() as rubbish:
         rubbish.sendall(b"\x16\x03\x01 not http\r\n\r\n")

@@ -132,8 +132,8 @@ class State:
     def run(self, take: Callable[[], Kept]) -> None:
         """Keep what ``take`` returns, for ever; does nothing where nothing is kept."""
         while self._folder is not None:
-            time.sleep(_EVERY)
             self.keep(take())
+            time.sleep(_EVERY)
 
     def _take(self, folder: Path) -> bool:
         """Make the folder this exporter's own: two that count in one file would undo each other's work."""

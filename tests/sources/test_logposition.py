@@ -1,4 +1,4 @@
-"""Going on in a log after a restart: what was read is found again, or it is known that something is missing."""
+"""Going on in a log after a restart: what was read is found again, or it is known what is missing."""
 
 import os
 import shutil

@@ -155,12 +155,10 @@ def _tell(since: float, shown: list[Death], count: int, app: str | None, out: Te
         )
         out.write("\n")
     last = f"The last {len(shown)} of {count}" if len(shown) < count else f"{count}"
-    more = f". More: floodmark why --last {min(count, deaths.KEPT)}" if len(shown) < count else ""
-    summary = f"{last} unwanted death{'s' * (count > 1)}{of} since {_local(since)}{more}"
-    out.writelines(
-        f"{_DIM}{line}{_PLAIN}\n" if colour else f"{line}\n"
-        for line in textwrap.wrap(summary, _WIDTH, break_on_hyphens=False)
-    )
+    ending = [f"{last} unwanted death{'s' * (count > 1)}{of} since {_local(since)}"]
+    if len(shown) < count:
+        ending.append(f"More: floodmark why --last {count}")
+    out.writelines(f"{_DIM}{line}{_PLAIN}\n" if colour else f"{line}\n" for line in ending)
 
 
 def lines(death: Death, now: float) -> Iterator[tuple[str, str]]:
