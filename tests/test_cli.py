@@ -28,6 +28,7 @@ def test_help_names_every_flag_with_its_default() -> None:
         "127.0.0.1:9717",
         "--statsd-listen",
         "--root",
+        "--state-dir",
         "--disable",
         "--log-format",
     ):

@@ -36,6 +36,15 @@ def test_an_empty_value_turns_statsd_off() -> None:
     assert load(None, {"FLOODMARK_STATSD_LISTEN": ""}, {}).statsd_listen is None
 
 
+def test_systemds_state_directory_counts_where_nothing_else_is_set(tmp_path: Path) -> None:
+    systemd = {"STATE_DIRECTORY": "/var/lib/floodmark:/var/lib/other"}
+    assert load(None, {}, {}).state_dir is None
+    assert load(None, systemd, {}).state_dir == Path("/var/lib/floodmark")
+    assert load(file(tmp_path, "state_dir: /srv/floodmark"), systemd, {}).state_dir == Path("/srv/floodmark")
+    assert load(None, {**systemd, "FLOODMARK_STATE_DIR": "/mine"}, {}).state_dir == Path("/mine")
+    assert load(None, systemd, {"state_dir": ""}).state_dir is None
+
+
 def test_collectors_can_be_left_out_by_list_or_by_commas(tmp_path: Path) -> None:
     assert load(file(tmp_path, "disable: [disk, cpu]"), {}, {}).disable == ("disk", "cpu")
     assert load(None, {}, {"disable": "disk, cpu"}).disable == ("disk", "cpu")
@@ -52,6 +61,7 @@ def test_collectors_can_be_left_out_by_list_or_by_commas(tmp_path: Path) -> None
         ("disable: 3", "disable must be a list of collectors"),
         ("log_level: loud", "log_level must be one of debug, info, warning, error, not 'loud'"),
         ("root: relative", "root must be an absolute path"),
+        ("state_dir: relative", "state_dir must be an absolute path"),
         ("apps: [shop]", "apps must be a mapping of app names to their settings"),
         ("apps: {shop: [1]}", "apps: shop must be a mapping"),
         ("- a list", "'key: value' lines expected, got a list"),
