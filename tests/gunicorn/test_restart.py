@@ -89,6 +89,15 @@ def test_a_log_that_was_rotated_away_denies_nothing(host: RestartedHost) -> None
     assert host.judged() == {"unknown": 1}
 
 
+def test_a_kill_in_a_log_with_a_gap_may_have_been_a_timeout(host: RestartedHost) -> None:
+    kept = host.watch.kept()
+    host.dies(102)
+    host.log.unlink()
+    host.says(MASTER, KILLED.format(102), "ERROR")
+    host.start(kept)
+    assert host.judged() == {"sigkill_unknown": 1}
+
+
 def test_a_log_that_was_rotated_is_read_to_its_end_and_on(host: RestartedHost) -> None:
     kept = host.watch.kept()
     host.dies(101)
@@ -224,6 +233,15 @@ def test_a_worker_in_a_log_that_two_gunicorns_share_may_be_the_others(host: Rest
         app.name: {cause for cause, count in app.tally.exits.items() if count} for app in host.watch.state()
     }
     assert exits == {"shop.wsgi:application": set(), "other": {"external_kill"}}
+
+
+def test_once_another_gunicorn_writes_to_the_log_a_worker_in_it_may_be_that_ones(host: RestartedHost) -> None:
+    kept = host.watch.kept()
+    host.says(900, "Starting gunicorn 27.0.1")
+    host.says(901, BOOTING.format(901))
+    host.says(901, "Autorestarting worker after current request.")
+    host.start(kept)
+    assert host.judged() == {}
 
 
 def test_a_reload_meanwhile_is_counted_once_and_explains_the_old_workers(host: RestartedHost) -> None:
