@@ -98,7 +98,7 @@ def of(gunicorn: Gunicorn) -> KeptGunicorn:
         gunicorn.master.app,
         gunicorn.master.identity,
         gunicorn.master.namespace_pid,
-        gunicorn.log.position() if gunicorn.log else None,
+        _position(gunicorn),
         gunicorn.log_understood,
         gunicorn.log_at_info,
         tuple(gunicorn.judged),
@@ -108,6 +108,13 @@ def of(gunicorn: Gunicorn) -> KeptGunicorn:
             if worker.sure or worker.ended is not None
         ),
     )
+
+
+def _position(gunicorn: Gunicorn) -> Position | None:
+    try:
+        return gunicorn.log.position() if gunicorn.log else None
+    except OSError:  # a file system that fails
+        return None
 
 
 def gone(kept: KeptGunicorn) -> Master:

@@ -46,7 +46,7 @@ class Replay:
 
     def lines(self) -> Iterator[Line]:
         """Yield them; before a worker's first line the worker is there."""
-        for text in self._gunicorn.log.lines() if self._gunicorn.log else ():
+        for text in self._texts():
             line = gunicornlog.parse(text)
             when = gunicornlog.when(text)
             if line is None or self._is_old(when):
@@ -78,6 +78,12 @@ class Replay:
         for worker in self._gunicorn.workers.values():
             if worker.recovered:
                 worker.died = self._told.get(id(worker), worker.died)
+
+    def _texts(self) -> Iterator[str]:
+        try:
+            yield from self._gunicorn.log.lines() if self._gunicorn.log else ()
+        except OSError:  # a file system that fails costs the rest of the log, not the start
+            self.complete = False
 
     def _is_old(self, when: float | None) -> bool:
         # A file that was written anew may hold lines that were counted already. Whole seconds are logged.
@@ -128,6 +134,6 @@ def what_is_left(
 
 
 def unwatched(saved: float) -> str:
-    """Say that nobody watched, and since when."""
+    """Say that nobody watched, and up to when what is known was seen."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(saved))
-    return f"floodmark wasn't running then: last seen alive {stamp}"
+    return f"floodmark wasn't running then; what it had kept is of {stamp}"

@@ -6,6 +6,7 @@ events, its pidfd or /proc, whichever is first, and counted once. The verdict wa
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import logging
@@ -547,19 +548,14 @@ class Watch:
             return  # after a reboot no pid means anything, and no worker died for a reason of its own
         kills, complete = list(kept.kills), False
         if self._kernel_log and kept.kernel_log is not None:
-            since, complete = self._kernel_log.kills_since(kept.kernel_log)
-            kills += since
+            with contextlib.suppress(OSError):
+                since, complete = self._kernel_log.kills_since(kept.kernel_log)
+                kills += since
         self._kills |= {kill.pid: (kill, self._clock.steady()) for kill in kills}
         self._earlier = Earlier(kept.saved, complete)
+        files = collections.Counter(each.log[1:3] for each in kept.gunicorns if each.log)
         for each in kept.gunicorns:
-            alone = (
-                sum(
-                    other.log is not None and each.log is not None and other.log[1:3] == each.log[1:3]
-                    for other in kept.gunicorns
-                )
-                <= 1
-            )
-            self._resume(each, alone=alone)
+            self._resume(each, alone=each.log is not None and files[each.log[1:3]] == 1)
 
     def _resume(self, kept: KeptGunicorn, *, alone: bool) -> None:
         """Follow a gunicorn again, and end those of its workers that are gone."""
