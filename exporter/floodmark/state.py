@@ -118,7 +118,7 @@ class State:
         if not last and essence == self._written and self._wall() - self._written_at < _REFRESH:
             return
         try:
-            _replace(self._folder / NAME, json.dumps(form.to_json(kept)).encode())
+            _replace(self._folder / NAME, form.dumps(kept).encode())
         except OSError as error:
             self._lacks(
                 f"can't be written: {error.strerror}",

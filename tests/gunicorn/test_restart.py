@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from floodmark.gunicorn.deaths import KEPT
+from floodmark.gunicorn.deaths import KEPT, Death, Deaths
 from floodmark.gunicorn.watch import SETTLE
 from floodmark.sources.kmsg import OomKill
 from tests.gunicorn.test_watch import MASTER, pids
@@ -272,11 +272,16 @@ def test_an_app_that_had_not_run_for_a_day_is_not_taken_over(host: RestartedHost
     assert host.watch.state() == []
 
 
-def test_only_the_newest_records_are_kept(host: RestartedHost) -> None:
-    for pid in range(1000, 1000 + KEPT + 5):
-        host.worker(pid)
-        host.passes(1)
-        host.dies(pid)
-        host.says(MASTER, f"Worker (pid:{pid}) exited with code 7.", "ERROR")
-    host.judged()
-    assert [death.pid for death in host.deaths()] == list(range(1005, 1000 + KEPT + 5))
+def test_an_app_in_a_crash_loop_pushes_out_its_own_records_alone() -> None:
+    records = Deaths(0.0, (death("quiet", 1),))
+    for number in range(KEPT + 5):
+        records.add(death("loop", number))
+    assert len(records.all()) == KEPT
+    assert records.all()[0] == death("quiet", 1)
+    assert [each.pid for each in records.all()[1:]] == list(range(6, KEPT + 5))
+
+
+def death(app: str, pid: int) -> Death:
+    return Death(
+        time=1.0, app=app, pid=pid, slot=0, age=1.0, cause="timeout", confidence="probable", evidence=()
+    )

@@ -49,7 +49,7 @@ class RestartedHost(Host):
         kernel = Kernel(cast("KernelLog", self))
         self.watch = Watch(self.root, self.proc, {}, Available(), kernel=kernel, clock=clock)
         if kept:
-            self.watch.restore(form.from_json(json.loads(json.dumps(form.to_json(kept)))))
+            self.watch.restore(form.from_json(json.loads(form.dumps(kept))))
         self.watch.advance()
 
     def restart(self, seconds: float = 10) -> None:

@@ -8,9 +8,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-KEPT = 200  # the newest; with all their evidence they stay under half a MiB
+KEPT = 200  # with all their evidence they stay under half a MiB
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +81,17 @@ class Deaths:
 
     def __init__(self, since: float, earlier: tuple[Death, ...] = ()) -> None:
         self.since = since
-        self._newest: collections.deque[Death] = collections.deque(earlier, KEPT)
+        self._newest = list(earlier)
 
     def add(self, death: Death) -> None:
-        """Add a record, and drop the oldest where there are too many."""
+        """Add a record. Where there are too many, the app that has most of them loses its oldest.
+
+        So an app in a crash loop never pushes out what is known of another.
+        """
         self._newest.append(death)
+        if len(self._newest) > KEPT:
+            ((app, _),) = collections.Counter(each.app for each in self._newest).most_common(1)
+            self._newest.remove(next(each for each in self._newest if each.app == app))
 
     def all(self) -> tuple[Death, ...]:
         """Return the records, oldest first."""
@@ -95,7 +101,12 @@ class Deaths:
 def page(since: float, deaths: tuple[Death, ...]) -> bytes:
     """Return what /deaths serves: ``{"since": Unix time, "deaths": [newest first]}``, fields as in Death."""
     newest_first = sorted(deaths, key=lambda death: death.time, reverse=True)
-    return json.dumps({"since": since, "deaths": [to_json(death) for death in newest_first]}).encode() + b"\n"
+    return f'{{"since": {since}, "deaths": {dumps(newest_first)}}}\n'.encode()
+
+
+def dumps(deaths: Iterable[Death]) -> str:
+    """Return records as a JSON array, made one by one: together they would be a MiB of objects."""
+    return f"[{', '.join(json.dumps(to_json(death)) for death in deaths)}]"
 
 
 def to_json(death: Death) -> dict[str, Any]:

@@ -13,6 +13,7 @@ That is why nothing is lost and nothing counted twice, however floodmark ends.
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from floodmark.gunicorn import deaths, settings
@@ -122,9 +123,9 @@ def gone(kept: KeptGunicorn) -> Master:
     return Master(kept.master, kept.app, settings.UNKNOWN, "unknown", kept.namespace_pid)
 
 
-def to_json(kept: Kept) -> dict[str, Any]:
-    """Return it as JSON has it."""
-    return {
+def dumps(kept: Kept) -> str:
+    """Return it as JSON."""
+    head = {
         "version": VERSION,
         "host": kept.host,
         "saved": kept.saved,
@@ -138,12 +139,12 @@ def to_json(kept: Kept) -> dict[str, Any]:
             gunicorn._asdict() | {"workers": [_worker_to_json(worker) for worker in gunicorn.workers]}
             for gunicorn in kept.gunicorns
         ],
-        "deaths": [deaths.to_json(death) for death in kept.deaths],
     }
+    return f'{json.dumps(head)[:-1]}, "deaths": {deaths.dumps(kept.deaths)}}}'
 
 
 def from_json(document: Mapping[str, Any]) -> Kept:
-    """Read what ``to_json`` made.
+    """Read what ``dumps`` made.
 
     Raises:
         TypeError, KeyError, ValueError, AttributeError: it isn't that.
