@@ -57,7 +57,7 @@ def test_collectors_can_be_left_out_by_list_or_by_commas(tmp_path: Path) -> None
         ("apps: {shop: {lgo: /x}}", "apps: shop: unknown key 'lgo': did you mean 'log'?"),
         ("listen: everywhere", "listen must be an address like 127.0.0.1:9717, not 'everywhere'"),
         ("listen: 127.0.0.1:99999", "listen must be an address"),
-        ("disable: [dsk]", "disable must be one of load, cpu, memory"),
+        ("disable: [cpu, dsk]", "'dsk' is none"),
         ("disable: 3", "disable must be a list of collectors"),
         ("log_level: loud", "log_level must be one of debug, info, warning, error, not 'loud'"),
         ("root: relative", "root must be an absolute path"),

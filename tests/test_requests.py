@@ -70,6 +70,15 @@ def test_a_flood_of_made_up_prefixes_makes_no_flood_of_series() -> None:
     assert requests.rejected == 9 * ORIGINS
 
 
+def test_an_app_that_runs_is_not_locked_out_by_a_flood_of_prefixes() -> None:
+    requests = Requests()
+    for number in range(10 * ORIGINS):
+        requests.take("", b"p%d." % number + OK)
+    counted(requests, APPS)
+    requests.take("", b"team.blog." + OK)
+    assert counted(requests, APPS)["blog"] == {"200": 1}
+
+
 def test_rubbish_is_counted_as_rejected_and_costs_nothing_else() -> None:
     requests = Requests()
     for packet in (b"\xff\xfe", b"", b"x" * 9000, b"gunicorn.request.duration:nan|ms"):

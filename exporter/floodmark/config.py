@@ -81,8 +81,12 @@ def _collectors(value: object) -> tuple[str, ...]:
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, (list, tuple)):
         raise ValueError("a list of collectors")  # noqa: TRY004 - as above
-    name = _one_of(collector.name for collector in COLLECTORS)
-    return tuple(name(item.strip() if isinstance(item, str) else item) for item in items if item != "")
+    names = [item.strip() if isinstance(item, str) else item for item in items if item != ""]
+    known = [collector.name for collector in COLLECTORS]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"names of collectors ({', '.join(known)}; {name!r} is none)")
+    return tuple(map(str, names))
 
 
 # Immutable default and metadata in one call: what RUF009 fears can't happen with it.

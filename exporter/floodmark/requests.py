@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from bisect import bisect_left
 from collections import Counter, defaultdict
@@ -12,6 +13,8 @@ from floodmark.sources import statsd
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
 
 # Seconds. From a cached page to gunicorn's usual timeout of 30 s, and the 60 s of the proxies before it.
 BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -44,9 +47,11 @@ class Requests:
     """Counts what packets tell. Packets are taken on one thread, read from others."""
 
     def __init__(self) -> None:
+        self._running: frozenset[str] = frozenset()
         self._lock = threading.Lock()
         self._counts: dict[Origin, _Counts] = {}
         self._apps: dict[Origin, str] = {}
+        self._full = False
         self.rejected = 0
 
     def take(self, socket_app: str, datagram: bytes) -> None:
@@ -61,7 +66,10 @@ class Requests:
     def _take(self, origin: Origin, told: statsd.Status | statsd.Duration) -> None:
         counts = self._counts.get(origin)
         if counts is None:
-            if len(self._counts) >= ORIGINS:
+            if len(self._counts) >= ORIGINS and origin.prefix not in self._running:
+                if not self._full:
+                    log.warning("too many StatsD prefixes: new ones are rejected", extra={"most": ORIGINS})
+                self._full = True
                 raise ValueError("one origin too many")
             counts = self._counts[origin] = _Counts()
         if isinstance(told, statsd.Status):
@@ -77,6 +85,8 @@ class Requests:
             prefixes: the running apps: label to StatsD prefix, which may be empty.
         """
         with self._lock:
+            # A flood of made-up prefixes must not lock out an app that is there.
+            self._running = frozenset(own.rstrip(".") or app for app, own in prefixes.items())
             merged: dict[str, _Counts] = defaultdict(_Counts)
             for origin, counts in self._counts.items():
                 total = merged[self._app(origin, prefixes)]

@@ -259,15 +259,15 @@ def test_a_reload_meanwhile_is_counted_once_and_explains_the_old_workers(host: R
     assert (tally.reloads, tally.boots, tally.recovered) == (1, 3, 0)
 
 
-def test_an_app_that_had_not_run_for_a_day_is_not_taken_over(host: RestartedHost) -> None:
+def test_an_app_that_had_not_run_for_an_hour_is_not_taken_over(host: RestartedHost) -> None:
     for pid in (101, 102, 103, MASTER):
         end(host.proc, pid)
     host.judged()
     host.watch.kept()
-    host.now += 3600
+    host.now += 1800
     host.restart()
     assert len(host.watch.state()) == 1
-    host.now += 86400
+    host.now += 3600
     host.restart()
     assert host.watch.state() == []
 

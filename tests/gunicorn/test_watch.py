@@ -251,3 +251,29 @@ def test_workers_of_a_master_that_is_gone_are_still_judged_and_the_app_is_down(h
     app = host.passes()
     assert (app.masters, app.workers) == ((), ())
     assert app.tally.exits["shutdown"] == 2
+
+
+def test_an_app_is_forgotten_an_hour_after_it_stopped_not_before(host: Host) -> None:
+    for pid in (101, 102, MASTER):
+        end(host.proc, pid)
+    host.passes()
+    host.exits()
+    host.passes()
+    assert host.passes(3000).masters == ()
+    host.now += 700
+    host.watch.advance()
+    assert host.watch.state() == []
+
+
+def test_names_that_change_with_every_release_do_not_add_up(host: Host) -> None:
+    for release in range(200, 260):
+        add(host.proc, release, (*GUNICORN, "--name", f"shop-{release}"))
+        host.now += 6
+        host.watch.advance()
+        end(host.proc, release)
+    host.now += 6
+    host.watch.advance()
+    apps = [app.name for app in host.watch.state()]
+    assert len(apps) == 33
+    assert "shop.wsgi:application" in apps
+    assert "shop-259" in apps

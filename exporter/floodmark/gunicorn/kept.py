@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from floodmark.gunicorn.model import Gunicorn
 
 VERSION = 1
-FORGOTTEN = 86400.0  # seconds after which an app that no longer runs isn't taken over by the next start
+FORGOTTEN = 3600.0  # seconds that an app's counts outlive it: four times what the alerts on them look back
+STOPPED = 32  # apps that stopped whose counts are kept at most
 
 # What is kept of a worker beside its identity; the rest belongs to the running exporter.
 _WORKER = (

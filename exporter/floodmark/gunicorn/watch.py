@@ -320,6 +320,7 @@ class Watch:
                     self._open_log(gunicorn)
             if gunicorn.gone and not gunicorn.workers:
                 self._forget(gunicorn)
+        self._forget_apps()
 
     def _alive(self, identity: Identity) -> bool:
         try:
@@ -521,20 +522,28 @@ class Watch:
             self.available.forget(app)
         log.info("gunicorn gone", extra={"app": app, "pid": gunicorn.master.identity.pid})
 
+    def _forget_apps(self) -> None:
+        """Drop apps that stopped long ago, or the series of names like app-$RELEASE would add up for ever."""
+        now = self._clock.wall()
+        running = {gunicorn.master.app for gunicorn in self._gunicorns}
+        self._seen = {app: now if app in running else self._seen.get(app, now) for app in self._tallies}
+        stopped = sorted(self._seen.keys() - running, key=self._seen.__getitem__)
+        surplus = max(0, len(stopped) - form.STOPPED)
+        for place, app in enumerate(stopped):
+            if place < surplus or now - self._seen[app] >= form.FORGOTTEN:
+                del self._tallies[app], self._seen[app]
+
     # --- over a restart
 
     def _kept(self) -> Kept:
-        now = self._clock.wall()
-        running = {gunicorn.master.app for gunicorn in self._gunicorns if not gunicorn.gone}
-        self._seen = {app: now if app in running else self._seen.get(app, now) for app in self._tallies}
         return Kept(
             host=era(self._proc),
-            saved=now,
+            saved=self._clock.wall(),
             since=self._deaths.since,
             kernel_log=self._kernel_log.sequence if self._kernel_log else None,
             kills=tuple(kill for kill, _ in self._kills.values()),
             tallies={app: _copy(tally) for app, tally in self._tallies.items()},
-            seen=dict(self._seen),
+            seen={app: self._seen.get(app, self._clock.wall()) for app in self._tallies},
             gunicorns=tuple(map(form.of, self._gunicorns)),
             deaths=self._deaths.all(),
         )
