@@ -205,6 +205,6 @@ def log_paths(proc: Path, root: Path, master: Master, configured: Path | None) -
         start = "root" if path.is_absolute() else "cwd"
         yield f"{proc}/{pid}/{start}/{str(path).lstrip('/')}"
         if path.is_absolute():  # without the right to look into the process
-            yield f"{root}/{str(path).lstrip('/')}"
+            yield os.fspath(root / str(path).lstrip("/"))
     else:
         yield f"{proc}/{pid}/fd/2"

@@ -4,19 +4,44 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from floodmark.gunicorn.asked import Asked
 from floodmark.gunicorn.verdict import CAUSES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from floodmark.gunicorn.find import Master
     from floodmark.sources.cgroup import MemoryCgroup
     from floodmark.sources.heartbeat import Heartbeat
-    from floodmark.sources.logtail import LogTail
+    from floodmark.sources.logposition import Position
     from floodmark.sources.procfs.process import Identity
 
 
 _JUDGED = 64
+
+
+class Log(Protocol):
+    """Where gunicorn's log can be followed: a file, a container's output, the journal.
+
+    Attributes:
+        complete: nothing is missing of what was written since an earlier run read it.
+    """
+
+    complete: bool
+
+    def position(self) -> Position | None:
+        """Return how far it was read, None where a later run can't go on from there."""
+        ...
+
+    def lines(self) -> Iterator[str]:
+        """Yield the complete lines since the last call."""
+        ...
+
+    def close(self) -> None:
+        """Stop following."""
+        ...
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -46,6 +71,7 @@ class Worker:
     heartbeat_age: float | None = None
     status: int | None = None
     timeout_logged: bool = False
+    aborted: bool = False
     recycle_logged: bool = False
     order: str | None = None
     died: float | None = None
@@ -70,10 +96,11 @@ class Gunicorn:
     cgroup: MemoryCgroup | None
     oom_count: int | None
     workers: dict[int, Worker] = dataclasses.field(default_factory=dict)
-    log: LogTail | None = None
+    log: Log | None = None
     log_understood: bool = False
     log_at_info: bool = False
     oom_kills: list[float] = dataclasses.field(default_factory=list)
+    asked: Asked = dataclasses.field(default_factory=Asked)
     gone: bool = False
     log_complete: bool = True
     judged: collections.deque[int] = dataclasses.field(

@@ -14,12 +14,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 # What floodmark uses of gunicorn's settings: option strings, default.
 _USED: dict[str, tuple[tuple[str, ...], object]] = {
     "backlog": (("--backlog",), 2048),
     "chdir": (("--chdir",), ""),
+    "control_socket": (("--control-socket",), ""),
+    "control_socket_disable": (("--no-control-socket",), False),
     "errorlog": (("--error-logfile", "--log-file"), "-"),
     "graceful_timeout": (("--graceful-timeout",), 30),
     "loglevel": (("--log-level",), "info"),
@@ -27,6 +29,7 @@ _USED: dict[str, tuple[tuple[str, ...], object]] = {
     "max_requests_jitter": (("--max-requests-jitter",), 0),
     "preload_app": (("--preload",), False),
     "proc_name": (("-n", "--name"), ""),
+    "statsd_host": (("--statsd-host",), ""),
     "statsd_prefix": (("--statsd-prefix",), ""),
     "threads": (("--threads",), 1),
     "timeout": (("-t", "--timeout"), 30),
@@ -38,18 +41,18 @@ _USED: dict[str, tuple[tuple[str, ...], object]] = {
 _OTHER = """-b --bind --keep-alive --limit-request-line --limit-request-fields --limit-request-field_size
     --reload-engine --reload-extra-file -e --env -p --pid --worker-tmp-dir -u --user -g --group -m --umask
     --forwarded-allow-ips --access-logfile --access-logformat --logger-class --log-config --log-config-json
-    --log-syslog-to --log-syslog-prefix --log-syslog-facility --statsd-host --dogstatsd-tags --pythonpath
+    --log-syslog-to --log-syslog-prefix --log-syslog-facility --dogstatsd-tags --pythonpath
     --paste --paster --proxy-allow-from --protocol --uwsgi-allow-from --keyfile --certfile --ssl-version
     --cert-reqs --ca-certs --ciphers --http-protocols --http2-cleartext --http2-max-concurrent-streams
     --http2-initial-window-size --http2-max-frame-size --http2-max-header-list-size --paste-global
     --forwarder-headers --header-map --asgi-loop --asgi-lifespan --asgi-disconnect-grace-period
     --websocket-max-message-size --http-parser --root-path --dirty-app --dirty-workers --dirty-timeout
-    --dirty-threads --dirty-graceful-timeout --control-socket --control-socket-mode""".split()  # noqa: SIM905 - a page of quotes says less
+    --dirty-threads --dirty-graceful-timeout --control-socket-mode""".split()  # noqa: SIM905 - a page of quotes says less
 _FLAGS = """--reload --spew --check-config --print-config --no-sendfile --reuse-port -D --daemon --initgroups
     --disable-redirect-access-to-syslog --capture-output --log-syslog -R --enable-stdio-inheritance
     --enable-backlog-metric --suppress-ragged-eofs --do-handshake-on-connect --permit-obsolete-folding
     --strip-header-spaces --permit-unconventional-http-method --permit-unconventional-http-version
-    --casefold-http-method --no-control-socket""".split()  # noqa: SIM905 - as above
+    --casefold-http-method""".split()  # noqa: SIM905 - as above
 
 # Numbers that gunicorn_config publishes.
 PUBLISHED = (
@@ -106,6 +109,14 @@ class Settings:
             return float(str(self.values[name]))
         except (KeyError, ValueError):
             return None
+
+    def unknown(self, names: Collection[str]) -> list[str]:
+        """Return those of these settings that are unknown."""
+        return [name for name in names if self.values.get(name) is None]
+
+    def told(self, values: Mapping[str, object]) -> Settings:
+        """Return them with these values, which gunicorn itself told."""
+        return dataclasses.replace(self, values={**self.values, **values})
 
     @property
     def worker_class(self) -> str | None:

@@ -63,6 +63,7 @@ class Evidence:
         oom_kill: the kernel log's record that names the worker.
         cgroup_oom: the OOM counter of the worker's own cgroup rose for a death that no record names.
         timeout_logged: gunicorn logged WORKER TIMEOUT for it.
+        aborted: its master told over the control socket that it gave it up.
         recycle_logged: it logged that it reached max_requests.
         master_signal: the signal to its master (hup, term, ...) by which it was told to end, None for none.
         master_gone: the master ended too.
@@ -77,6 +78,7 @@ class Evidence:
     oom_kill: OomKill | None = None
     cgroup_oom: bool = False
     timeout_logged: bool = False
+    aborted: bool = False
     recycle_logged: bool = False
     master_signal: str | None = None
     master_gone: bool = False
@@ -123,6 +125,9 @@ def judge(evidence: Evidence) -> Verdict:
         )
     if evidence.timeout_logged:
         return Verdict("timeout", CONFIRMED, ("gunicorn's log: WORKER TIMEOUT", *_heartbeat(evidence)))
+    if evidence.aborted:
+        words = "gunicorn's control socket: aborted for its silence"
+        return Verdict("timeout", CONFIRMED, (words, *_heartbeat(evidence)))
     if evidence.status is None:
         return _without_status(evidence)
     if os.WIFSIGNALED(evidence.status):

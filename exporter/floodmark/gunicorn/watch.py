@@ -17,14 +17,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from floodmark.gunicorn import deaths, find, replay
+from floodmark.gunicorn import asked, deaths, find, logs, replay
 from floodmark.gunicorn import kept as form
 from floodmark.gunicorn.kept import Kept, KeptGunicorn
 from floodmark.gunicorn.model import AppState, Gunicorn, LiveWorker, Tally, Worker
 from floodmark.gunicorn.record import circumstances, record
 from floodmark.gunicorn.verdict import WANTED, Evidence, judge
 from floodmark.sources import cgroup, gunicornlog, pidfd
-from floodmark.sources.available import NO_HEARTBEAT, NO_LOG, Lack
+from floodmark.sources.available import NO_HEARTBEAT, Lack
 from floodmark.sources.gunicornlog import Booting, Ended, MasterSignal, Recycle, Timeout
 from floodmark.sources.heartbeat import Heartbeat
 from floodmark.sources.kernel import Kernel, era
@@ -180,8 +180,29 @@ class Watch:
             for gunicorn, line in lines:
                 self._log_line(gunicorn, line)
             self._settle(now)
+        if now == self._looked:
+            self._ask_masters(now)
 
     # --- sources
+
+    def _ask_masters(self, now: float) -> None:
+        """Ask masters over their control sockets: not under the lock, for one may not answer."""
+        for gunicorn in [each for each in self._gunicorns if not each.gone]:
+            answer = asked.ask(self._proc, self._root, gunicorn, now)
+            if answer:
+                with self._lock:
+                    self._take_answer(gunicorn, answer)
+
+    def _take_answer(self, gunicorn: Gunicorn, answer: asked.Answer) -> None:
+        app = gunicorn.master.app
+        if answer.lack:
+            self.available.lacking(answer.lack, "control_socket", app)
+        elif answer.good:
+            self.available.good("control_socket", app)
+        settings = gunicorn.master.settings.told(gunicorn.asked.told)
+        gunicorn.master = dataclasses.replace(gunicorn.master, settings=settings)
+        for worker in gunicorn.workers.values():
+            worker.aborted |= worker.namespace_pid in answer.aborted
 
     def _read_kernel_log(self, now: float) -> None:
         if self._kernel_log is None:
@@ -253,7 +274,8 @@ class Watch:
         with contextlib.suppress(OSError, ValueError):  # it ended meanwhile
             again = find.describe(self._proc, gunicorn.master.identity, self._apps)
             # Its settings may have changed. A new name counts from its next start on.
-            gunicorn.master = dataclasses.replace(again, app=gunicorn.master.app)
+            settings = gunicorn.asked.reloaded(again.settings, self._clock.steady())
+            gunicorn.master = dataclasses.replace(again, app=gunicorn.master.app, settings=settings)
 
     @staticmethod
     def _order(gunicorn: Gunicorn, name: str) -> None:
@@ -400,19 +422,12 @@ class Watch:
     def _open_log(self, gunicorn: Gunicorn, since: Position | None = None) -> None:
         app = gunicorn.master.app
         configured = self._apps[app].log if app in self._apps else None
-        problem = ""
-        for path in find.log_paths(self._proc, self._root, gunicorn.master, configured):
-            try:
-                gunicorn.log = LogTail(path, since=since)
-            except OSError as error:
-                problem = f"{configured or path}: {error.strerror}"
-            except ValueError as error:
-                problem = str(error)
-            else:
-                self.available.good("gunicorn_log", app)
-                return
-        lack = Lack(NO_LOG.problem.format(problem), NO_LOG.costs, NO_LOG.grant.format(app))
-        self.available.lacking(lack, "gunicorn_log", app)
+        found = logs.follow(self._proc, self._root, gunicorn.master, configured, since)
+        if isinstance(found, Lack):
+            self.available.lacking(found, "gunicorn_log", app)
+        else:
+            gunicorn.log = found
+            self.available.good("gunicorn_log", app)
 
     def _free_slot(self, app: str) -> int:
         taken = {
@@ -478,6 +493,7 @@ class Watch:
             oom_kill=kill,
             cgroup_oom=self._unexplained_oom_kill(gunicorn, worker),
             timeout_logged=worker.timeout_logged,
+            aborted=worker.aborted,
             recycle_logged=worker.recycle_logged,
             master_signal=worker.order,
             master_gone=not self._alive(gunicorn.master.identity),

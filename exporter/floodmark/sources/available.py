@@ -48,6 +48,24 @@ NO_LOG = Lack(
     "recycles, reloads and shutdowns can't be told apart; a timeout is at best probable",
     "start gunicorn with --error-logfile FILE that floodmark may read, or set apps: {{{}: {{log: FILE}}}}",
 )
+NO_DOCKER_LOG = Lack(
+    "gunicorn's log can't be followed: it goes to docker, {}",
+    NO_LOG.costs,
+    "CAP_DAC_READ_SEARCH (compose: cap_add: [DAC_READ_SEARCH] and volumes: [/:/host:ro,rslave]) and docker's"
+    " json-file log driver, or start gunicorn with --error-logfile FILE that floodmark may read",
+)
+NO_JOURNAL = Lack(
+    "gunicorn's log can't be followed: it goes to the journal, {}",
+    NO_LOG.costs,
+    "usermod --append --groups systemd-journal USER (systemd: SupplementaryGroups=systemd-journal;"
+    " compose: cap_add: [DAC_READ_SEARCH] and volumes: [/:/host:ro,rslave])",
+)
+NO_CONTROL_SOCKET = Lack(
+    "gunicorn's control socket can't be asked: {}",
+    "settings that neither its command line nor its config file shows stay unknown; without its log, timeouts"
+    " are less sure",
+    "{}",
+)
 NO_HEARTBEAT = Lack(
     "workers' heartbeats can't be seen: permission denied",
     "without gunicorn's log a timeout can't be told from another kill",
@@ -87,12 +105,20 @@ class Available:
         states = list(self._lacks.items())
         return {source: lack for (source, of), lack in states if lack and of in ("", app)}
 
+    def states(self) -> list[tuple[str, str, Lack | None]]:
+        """Return each source, the app it is kept by (or nothing), and what it lacks: None for a good one."""
+        return [(source, app, lack) for (source, app), lack in sorted(self._lacks.items(), key=_by_name)]
+
     def by_source(self) -> dict[str, bool]:
         """Return for each source whether it works, for every app that has it."""
         states: dict[str, bool] = {}
         for (source, _), lack in list(self._lacks.items()):  # other threads add to it
             states[source] = states.get(source, True) and lack is None
         return states
+
+
+def _by_name(item: tuple[tuple[str, str], Lack | None]) -> tuple[str, str]:
+    return item[0]
 
 
 def _fields(source: str, app: str) -> dict[str, str]:
