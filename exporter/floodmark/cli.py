@@ -7,13 +7,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from floodmark import __version__
-from floodmark.commands import serve, why
+from floodmark.commands import check, serve, why
 from floodmark.config import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = {"serve": serve, "why": why}
+COMMANDS = {"serve": serve, "check": check, "why": why}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -46,6 +46,9 @@ TABLE = [
     (blind(status=exit_code(0), heartbeat_age=30.2, timeout=30.0), "timeout", "probable"),
     (blind(heartbeat_age=30.2, timeout=30.0), "timeout", "possible"),
     (blind(status=KILL, heartbeat_age=99.0, timeout=0.0), "sigkill_unknown", "possible"),  # 0: no timeout
+    # what its master told of it stands for the line in a log that can't be read
+    (blind(status=KILL, aborted=True), "timeout", "confirmed"),
+    (blind(status=exit_code(0), aborted=True), "timeout", "confirmed"),
     # the cgroup's counter names nobody
     (blind(status=KILL, cgroup_oom=True), "oom_kill", "probable"),
     (blind(cgroup_oom=True), "oom_kill", "possible"),

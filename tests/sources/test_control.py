@@ -7,15 +7,15 @@ import json
 import os
 import socket
 import struct
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from floodmark.sources import control
 from floodmark.sources.control import AnotherMasterError, Worker
+from tests.support.control_server import Server, answer, framed
 
 # As gunicorn 27.0.1 answered.
 WORKERS = {
@@ -38,52 +38,11 @@ CONFIG = {
 }
 
 
-def framed(payload: bytes) -> bytes:
-    return struct.pack(">I", len(payload)) + payload
-
-
-def answer(data: object, status: str = "ok") -> bytes:
-    return framed(json.dumps({"id": 1, "status": status, "data": data}).encode())
-
-
-class Server:
-    """A control socket of this process; ``speak`` gets each connection once its question was read."""
-
-    def __init__(self, name: str) -> None:
-        self.path = str(Path(name).absolute())
-        self.speak: Callable[[socket.socket], object] = lambda _: None
-        self.heard: list[bytes] = []
-        self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listening.bind(name)  # of the path there may be too much for an address
-        self._listening.listen()
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def says(self, said: bytes) -> None:
-        self.speak = lambda connection: connection.sendall(said)
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
-                return
-            with connection, contextlib.suppress(OSError):
-                connection.settimeout(5)
-                self.heard.append(connection.recv(4096))
-                self.speak(connection)
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
-
-
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.chdir(tmp_path)
-    server = Server("gunicorn.ctl")
-    yield server
-    server.close()
+    with Server("gunicorn.ctl") as server:
+        yield server
 
 
 def test_workers_and_those_that_were_given_up_are_told(server: Server) -> None:

@@ -70,7 +70,12 @@ class Gunicorn:
 
 @contextlib.contextmanager
 def gunicorn(
-    name: str, folder: Path, *flags: str, workers: int = 2, enter: Callable[[list[str]], list[str]] = list
+    name: str,
+    folder: Path,
+    *flags: str,
+    workers: int = 2,
+    enter: Callable[[list[str]], list[str]] = list,
+    control: bool = False,
 ) -> Iterator[Gunicorn]:
     """Run gunicorn with the killable app, and a timeout of 2 s unless flags say otherwise.
 
@@ -80,6 +85,7 @@ def gunicorn(
         flags: more of its flags.
         workers: how many; it is ready when all of them have started.
         enter: makes the command line that runs a command in a cgroup.
+        control: leave it its control socket.
     """
     port = free_port()
     name = f"{name}-{port}"  # another run's gunicorns on this host are seen too
@@ -96,7 +102,7 @@ def gunicorn(
             "--graceful-timeout",
             "2",
         ),
-        *("--error-logfile", str(log), "--no-control-socket", *flags),
+        *("--error-logfile", str(log), *([] if control else ["--no-control-socket"]), *flags),
     ]
     with subprocess.Popen(enter(command)) as process:
         started = Gunicorn(name, port, log, process)
