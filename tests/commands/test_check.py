@@ -77,7 +77,8 @@ def test_a_recorded_host_is_checked_too_and_its_kernel_is_not_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[Kernel] = []
-    monkeypatch.setattr(Kernel, "close", lambda kernel: closed.append(kernel))
+    # A built-in function would not become a method.
+    monkeypatch.setattr(Kernel, "close", lambda kernel: closed.append(kernel))  # noqa: PLW0108 - as said
     proc = tmp_path / "proc"
     proc.mkdir()
     (proc / "stat").write_text("cpu0 1 1 1 1 1 1 1 1 0 0\nbtime 1000\n")

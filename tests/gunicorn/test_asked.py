@@ -94,6 +94,23 @@ def test_settings_that_cant_be_seen_are_told(make: Make) -> None:
     assert host.lack() is None
 
 
+def test_a_socket_is_found_by_its_listener_where_the_title_took_the_environments_place(make: Make) -> None:
+    host = make()
+    add(host.proc, MASTER, TITLE)
+    listening = Path(host.server.path).with_name("elsewhere.ctl")
+    Path(host.server.path).rename(listening)
+    table = host.proc / f"{MASTER}/net"
+    table.mkdir()
+    (table / "unix").write_text(
+        "Num       RefCount Protocol Flags    Type St Inode Path\n"
+        "0000000000000000: 00000002 00000000 00010000 0001 01 4710 /run/app.sock\n"
+        "0000000000000000: 00000002 00000000 00000000 0002 01 4712\n"
+        f"0000000000000000: 00000002 00000000 00010000 0001 01 4711 {listening}\n"
+    )
+    (host.proc / f"{MASTER}/fd/7").symlink_to("socket:[4711]")
+    assert host.passes().settings.number("timeout") == 17
+
+
 def test_what_can_be_seen_is_not_asked_for(make: Make) -> None:
     host = make("--timeout 5")
     host.passes()

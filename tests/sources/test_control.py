@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import struct
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -183,6 +184,17 @@ def test_a_path_longer_than_a_unix_address_is_reached(tmp_path: Path, server: Se
     Path(server.path).rename(folder / "gunicorn.ctl")
     server.says(answer(WORKERS))
     assert len(control.workers(str(folder / "gunicorn.ctl"), os.getpid())) == 2
+
+
+def test_the_socket_a_process_listens_on_is_found_in_its_own_table_and_no_other_is() -> None:
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        for name in ("gunicorn.ctl", "app.sock"):
+            listening = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            listening.bind(f"{folder}/{name}")
+            listening.listen()
+        process = f"/proc/{os.getpid()}"
+        found = [path for path in control.listening(process) if folder in path]
+        assert found == [f"{process}/root{folder}/gunicorn.ctl"]
 
 
 def test_no_socket_is_an_error_of_the_system(tmp_path: Path) -> None:

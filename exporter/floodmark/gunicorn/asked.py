@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -153,8 +154,11 @@ def sockets(proc: Path, root: Path, master: Master) -> Iterator[str]:
     except PermissionError:
         environ = {}
     user = (proc / str(pid)).stat().st_uid
-    told = master.settings.text("control_socket") or ""
-    return control.candidates(f"{proc}/{pid}", os.fspath(root).rstrip("/"), told, environ, user)
+    told = master.settings.text("control_socket")
+    if told is None or not (told or environ.get("HOME")):
+        with contextlib.suppress(OSError):  # what it may not be looked into for, the others say
+            yield from control.listening(f"{proc}/{pid}")
+    yield from control.candidates(f"{proc}/{pid}", os.fspath(root).rstrip("/"), told or "", environ, user)
 
 
 def _first(paths: list[str], ask: Callable[[str], T]) -> T:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from floodmark.gunicorn import find
 from floodmark.sources import dockerlog, journal
-from floodmark.sources.available import NO_DOCKER_LOG, NO_JOURNAL, NO_LOG, Lack
+from floodmark.sources.available import NO_DOCKER_LOG, NO_JOURNAL, NO_LOG, NO_OUTPUT, Lack
 from floodmark.sources.dockerlog import DockerLog
 from floodmark.sources.journal import Journal
 from floodmark.sources.logtail import LogTail
@@ -68,7 +68,9 @@ def _stderr(proc: Path, root: Path, pid: int, since: Position | None) -> Log | L
             return _docker(process, root, since)
         if kind == "socket":
             return _journal(process, root)
-    except OSError:  # it may not be looked into, or ended: _file has said so
+    except PermissionError as error:
+        return NO_OUTPUT._replace(problem=NO_OUTPUT.problem.format(f"{error.filename}: {error.strerror}"))
+    except OSError:  # it ended: _file has said so
         pass
     return None
 

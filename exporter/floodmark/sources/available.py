@@ -48,6 +48,12 @@ NO_LOG = Lack(
     "recycles, reloads and shutdowns can't be told apart; a timeout is at best probable",
     "start gunicorn with --error-logfile FILE that floodmark may read, or set apps: {{{}: {{log: FILE}}}}",
 )
+NO_OUTPUT = Lack(
+    "gunicorn's log can't be followed: it goes to its standard error, {}",
+    NO_LOG.costs,
+    "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, to see where that leads (compose: cap_add: [SYS_PTRACE,"
+    " DAC_READ_SEARCH]), or start gunicorn with --error-logfile FILE that floodmark may read",
+)
 NO_DOCKER_LOG = Lack(
     "gunicorn's log can't be followed: it goes to docker, {}",
     NO_LOG.costs,

@@ -15,6 +15,7 @@ tells whose socket it is (SO_PEERCRED).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -33,6 +34,7 @@ _LARGEST = 256 << 10  # bytes; a worker takes some 90
 _LENGTH = struct.Struct(">I")
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 _SINCE = (25, 1)
+_LISTENING = ["00010000", "0001"]  # __SO_ACCEPTCON, SOCK_STREAM
 _PAUSES = (0.02, 0.04)  # seconds
 
 
@@ -121,6 +123,37 @@ def candidates(process: str, host: str, told: str, environ: Mapping[str, str], u
             yield f"{process}/root{runtime or f'/run/user/{user}'}/gunicorn.ctl"
         # Gunicorn goes there where the other folder doesn't exist.
         yield f"{process}/root{home or _home(user)}/.gunicorn/gunicorn.ctl"
+
+
+def listening(process: str) -> Iterator[str]:
+    """Yield what looks like a control socket by its name among those a process listens on.
+
+    For a process whose title took the place of its environment, or whose configuration can't be seen. Others
+    that it listens on are its app's: those aren't asked. Of /proc/PID/net/unix (flags, type, inode, path):
+
+        0000000000000000: 00000002 00000000 00010000 0001 01 361756 /run/user/1000/gunicorn.ctl
+
+    Args:
+        process: its folder in /proc.
+
+    Raises:
+        OSError: it has ended, or may not be looked into.
+    """
+    own = set(_descriptors(process))
+    with open(f"{process}/net/unix", errors="surrogateescape") as table:  # noqa: PTH123 - as in _descriptors
+        for line in table:
+            fields = line.split(maxsplit=7)
+            if fields[3:5] == _LISTENING and f"socket:[{fields[6]}]" in own:
+                path = fields[7].rstrip("\n") if len(fields) > 7 else ""  # noqa: PLR2004 - unnamed ones have none
+                if path.startswith("/") and path.endswith(".ctl"):
+                    yield f"{process}/root{path}"
+
+
+def _descriptors(process: str) -> Iterator[str]:
+    # By text: the way leads through another's folder in /proc, which Path resolves.
+    for name in os.listdir(f"{process}/fd"):  # noqa: PTH208 - as said
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            yield os.readlink(f"{process}/fd/{name}")  # noqa: PTH115 - as said
 
 
 def _home(user: int) -> str:
