@@ -65,6 +65,30 @@ def test_of_two_gunicorns_with_one_socket_the_first_is_not_told_the_seconds_sett
             assert lacks(watcher, second) == []
 
 
+def test_without_a_log_timeouts_are_told_by_the_control_socket(tmp_path: Path) -> None:
+    with gunicorn("unlogged", tmp_path, control=True, workers=1, enter=at_home(tmp_path)) as app:
+        config = tmp_path / "floodmark.yml"
+        config.write_text(f"apps: {{{app.name}: {{log: {tmp_path}/none.log}}}}")
+        with floodmark(tmp_path, "--config", str(config)) as watcher:
+
+            def told() -> list[str]:
+                return [
+                    line["evidence"]
+                    for line in watcher.lines()
+                    if line.get("app") == app.name and "cause" in line
+                ]
+
+            # A look each second sees most of them between SIGABRT and SIGKILL a second later, not all.
+            while len(told()) < 5 and not any("control socket: aborted" in evidence for evidence in told()):
+                judged = len(told())
+                os.kill(until(app.workers, 5, "a worker runs")[0], signal.SIGSTOP)  # it beats no more
+                until(lambda: len(told()) > judged, 20, "its end is judged")  # noqa: B023 - called here
+            assert "control socket: aborted" in told()[-1]
+            ends = watcher.ends(app.name)
+            assert {cause for cause, _ in ends} == {"timeout"}
+            assert ends[-1] == ("timeout", "confirmed")
+
+
 def test_a_master_that_hangs_holds_up_neither_a_scrape_nor_a_verdict(tmp_path: Path) -> None:
     flags = computed(tmp_path, max_requests=4000)
     with (
