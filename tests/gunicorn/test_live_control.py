@@ -50,6 +50,19 @@ def test_settings_that_only_gunicorn_knows_are_told_by_it_again_after_a_reload(t
         assert lacks(watcher, app) == []
 
 
+def test_a_gunicorn_that_starts_later_is_asked_as_soon_as_it_can_answer(tmp_path: Path) -> None:
+    flags = computed(tmp_path, max_requests=4000)
+    with (
+        floodmark(tmp_path) as watcher,
+        gunicorn("late", tmp_path, *flags, control=True, enter=at_home(tmp_path)) as app,
+    ):
+        until(
+            lambda: watcher.values("gunicorn_config", app=app.name, setting="max_requests") == {(): 4000},
+            30,
+            "its settings are told",
+        )
+
+
 def test_of_two_gunicorns_with_one_socket_the_first_is_not_told_the_seconds_settings(tmp_path: Path) -> None:
     flags = computed(tmp_path, max_requests=4000)
     with gunicorn("first", tmp_path, *flags, control=True, enter=at_home(tmp_path)) as first:

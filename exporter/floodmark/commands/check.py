@@ -179,7 +179,10 @@ def _running(root: Path, proc: Path, app: AppState, memory: int) -> Iterator[Run
 
 def _workers(proc: Path, app: AppState, master: Master) -> list[int]:
     """Return the pids of a master's workers: an app can have two masters."""
-    children = process.read_children(proc, master.identity.pid)
+    try:
+        children = process.read_children(proc, master.identity.pid)
+    except OSError:  # it ended meanwhile
+        return []
     return [worker.identity.pid for worker in app.workers if worker.identity.pid in children]
 
 

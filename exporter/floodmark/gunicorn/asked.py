@@ -33,7 +33,8 @@ SETTINGS = (
     "worker_connections",
     "workers",
 )
-_AGAIN = 60.0  # seconds until settings are asked for again, and a master that gave no answer
+_AGAIN = 60.0  # seconds until settings are asked for again
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds until a master that gave no answer is asked again
 _RELOADED = 2.0  # seconds from the log's "Handling signal: hup" until the new settings surely are in use
 
 _OWN_PATH = "give each gunicorn its own --control-socket PATH"
@@ -56,11 +57,13 @@ class Asked:
         told: settings.
         settings_due: when they are asked for again.
         due: when it is asked anything again.
+        pause: seconds from the next failure until then.
     """
 
     told: Mapping[str, object] = dataclasses.field(default_factory=dict)
     settings_due: float = float("-inf")
     due: float = float("-inf")
+    pause: float = _FIRST_PAUSE
 
     def reloaded(self, settings: Settings, now: float) -> Settings:
         """Take settings that were read anew; fill in what it told, until it is asked again."""
@@ -86,7 +89,7 @@ class Answer(NamedTuple):
 def ask(proc: Path, root: Path, gunicorn: Gunicorn, now: float) -> Answer | None:
     """Ask a master what it alone can tell, None where nothing is due.
 
-    It takes half a millisecond; where nothing answers a fraction of a second, once a minute.
+    It takes a millisecond; where nothing answers a fraction of a second, ever more seldom.
 
     Args:
         proc: the host's /proc.
@@ -96,24 +99,30 @@ def ask(proc: Path, root: Path, gunicorn: Gunicorn, now: float) -> Answer | None
     """
     asked, master = gunicorn.asked, gunicorn.master
     # What it told at first is asked for again: it may have been reloaded with no log to say so.
-    unseen = set(master.settings.unknown(SETTINGS)) | asked.told.keys()
+    unseen = {*master.settings.unknown(SETTINGS), *asked.told}
     wants_settings = bool(unseen) and now >= asked.settings_due
     if now < asked.due or not (wants_settings or not gunicorn.log_understood):
         return None
     problem, grant = _closed(master)
+    starting = False
     try:
         if not problem:
-            return _answer(proc, root, gunicorn, now, wants_settings=wants_settings)
+            answer = _answer(proc, root, gunicorn, now, wants_settings=wants_settings)
+            asked.pause = _FIRST_PAUSE
+            return answer
     except AnotherMasterError as error:
         problem, grant = str(error.strerror), _OWN_PATH
     except PermissionError as error:
         problem, grant = f"{error.filename}: {error.strerror}", _RIGHTS
     except OSError as error:
         problem, grant = error.strerror or str(error), _TURNED_ON
+        # Gunicorn makes its socket some time after it can be found; said is what stays.
+        starting = asked.pause == _FIRST_PAUSE and isinstance(error, (FileNotFoundError, ConnectionError))
     except ValueError as error:
         problem, grant = str(error), _RESTART
-    asked.due = now + _AGAIN
-    missed = bool(unseen) or gunicorn.log is None
+    asked.due = now + asked.pause
+    asked.pause = min(2 * asked.pause, _LONGEST_PAUSE)
+    missed = not starting and (bool(unseen) or gunicorn.log is None)
     lack = Lack(NO_CONTROL_SOCKET.problem.format(problem), NO_CONTROL_SOCKET.costs, grant)
     return Answer(good=False, lack=lack if missed else None)
 
@@ -132,7 +141,7 @@ def _answer(proc: Path, root: Path, gunicorn: Gunicorn, now: float, *, wants_set
     paths = list(sockets(proc, root, gunicorn.master))
     if wants_settings:
         told = _first(paths, lambda path: control.config(path, pid))
-        unseen = set(gunicorn.master.settings.unknown(SETTINGS)) | asked.told.keys()
+        unseen = {*gunicorn.master.settings.unknown(SETTINGS), *asked.told}
         asked.told = {name: told[name] for name in SETTINGS if name in told and name in unseen}
         asked.settings_due = now + _AGAIN
     aborted: frozenset[int] = frozenset()

@@ -113,7 +113,8 @@ class Available:
 
     def states(self) -> list[tuple[str, str, Lack | None]]:
         """Return each source, the app it is kept by (or nothing), and what it lacks: None for a good one."""
-        return [(source, app, lack) for (source, app), lack in sorted(self._lacks.items(), key=_by_name)]
+        states = sorted(list(self._lacks.items()), key=_by_name)  # noqa: C414 - other threads add to it
+        return [(source, app, lack) for (source, app), lack in states]
 
     def by_source(self) -> dict[str, bool]:
         """Return for each source whether it works, for every app that has it."""
