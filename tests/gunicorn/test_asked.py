@@ -208,7 +208,7 @@ def test_a_missing_socket_is_a_lack_only_where_it_is_missed(make: Make) -> None:
     with contextlib.suppress(FileNotFoundError):
         Path(host.server.path).unlink()
     host.passes()
-    assert [source for source, _, _ in host.available.lacks()] == ["gunicorn_log"], "it may be starting"
+    assert [source for source, _, _ in host.available.states()] == ["gunicorn_log"], "it may be starting"
     host.passes()
     lack = host.lack()
     assert lack

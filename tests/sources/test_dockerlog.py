@@ -73,6 +73,17 @@ def test_rotation_loses_no_line(path: Path) -> None:
     assert list(log.lines()) == ["last", "first"]
 
 
+def test_a_later_run_goes_on_where_an_earlier_one_had_read_to(path: Path) -> None:
+    earlier = DockerLog(str(path))
+    append(path, record("read\n"))
+    assert list(earlier.lines()) == ["read"]
+    since = earlier.position()
+    append(path, record(LINE + "\n"))
+    later = DockerLog(str(path), since)
+    assert later.complete
+    assert list(later.lines()) == [LINE]
+
+
 @pytest.mark.parametrize(
     ("cgroup", "mountinfo"),
     [
