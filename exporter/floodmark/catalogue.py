@@ -140,6 +140,27 @@ SLOTS = _gunicorn(
     "gunicorn_slots",
     "Requests the app can serve at once: workers x threads.",
 )
+IN_FLIGHT = _gunicorn(
+    "gunicorn_requests_in_flight",
+    "Requests that workers are serving, by the connections they have accepted. Idle keep-alive connections"
+    " don't count for sync and gthread workers; for other classes they can't be told apart and do.",
+)
+REQUESTS_QUEUED = _gunicorn(
+    "gunicorn_requests_queued",
+    "Connections that wait: to be accepted (listen), or for a thread of a gthread worker (worker).",
+    labels=("app", "where"),
+)
+BACKLOG = _gunicorn(
+    "gunicorn_listen_backlog",
+    "Connections that wait to be accepted, by the address gunicorn listens on.",
+    labels=("app", "listener"),
+)
+BACKLOG_LIMIT = _gunicorn(
+    "gunicorn_listen_backlog_limit",
+    "Connections that may wait there before the kernel turns more away; told for sockets in floodmark's own"
+    " network namespace.",
+    labels=("app", "listener"),
+)
 EXITS = _gunicorn(
     "gunicorn_worker_exits_total",
     "Worker exits by cause, since floodmark first saw the app.",
