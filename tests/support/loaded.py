@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from wsgiref.types import StartResponse, WSGIEnvironment
 
+# Under --preload a table that all workers share.
+TABLE = b"\1" * (int(os.environ.get("LOADED_TABLE_MIB", "0")) << 20)
 LONG = 60  # seconds: longer than a test looks
 
 

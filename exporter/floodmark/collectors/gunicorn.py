@@ -79,11 +79,25 @@ def _workers(facts: Facts, app: AppState) -> Iterator[Sample]:
         totals.append(memory)
         yield from _worker(facts, app.name, worker, memory, sockets.files.get(worker.identity))
     yield from _saturation(app, sockets, live)
+    yield from _proportional(facts, app)
     known = [memory for memory in totals if memory]
     for kind in ("resident", "anonymous", "swap"):
         yield catalogue.MEMORY(sum(getattr(memory, kind) for memory in known), app=app.name, kind=kind)
     if app.masters:
         yield from _limit(facts, app)
+
+
+def _proportional(facts: Facts, app: AppState) -> Iterator[Sample]:
+    """Yield memory with shared pages counted once; the sum only where every process was read."""
+    for worker in app.workers:
+        if reading := facts.proportional.of(worker.identity):
+            yield catalogue.WORKER_PROPORTIONAL(reading.size, app=app.name, worker=str(worker.slot))
+    every = [facts.proportional.of(identity) for identity in app.processes]
+    readings = [reading for reading in every if reading]
+    if readings and len(readings) == len(every):
+        total = sum(reading.size for reading in readings)
+        yield catalogue.MEMORY(total, app=app.name, kind="proportional")
+        yield catalogue.PROPORTIONAL_AGE(max(reading.age for reading in readings), app=app.name)
 
 
 def _saturation(app: AppState, sockets: AppSockets, live: int) -> Iterator[Sample]:
@@ -128,6 +142,7 @@ def _worker(
     yield catalogue.WORKER_THREADS(stat.threads, **labels)
     yield catalogue.WORKER_RESIDENT(memory.resident, **labels)
     yield catalogue.WORKER_SWAP(memory.swap, **labels)
+    yield catalogue.HEAP_USED(memory.anonymous, **labels)
     if worker.heartbeat_age is not None:
         yield catalogue.WORKER_HEARTBEAT(worker.heartbeat_age, **labels)
     if files is not None:

@@ -19,6 +19,7 @@ from floodmark import __version__, config, exposition
 from floodmark import log as logs
 from floodmark.collectors import COLLECTORS
 from floodmark.facts import Facts
+from floodmark.gunicorn.proportional import ProportionalMemory
 from floodmark.gunicorn.sockets import Sockets
 from floodmark.gunicorn.watch import Watch
 from floodmark.requests import Requests
@@ -76,7 +77,8 @@ def run(arguments: argparse.Namespace) -> int:
             f"--root {settings.root}: no /proc of a host in there: {_reason(error)}"
         ) from error
     sockets = Sockets(proc, available, ask_kernel=kernel.is_own(proc))
-    facts = Facts(settings.root, proc, watch, requests, sockets)
+    proportional = ProportionalMemory(proc, available)
+    facts = Facts(settings.root, proc, watch, requests, sockets, proportional)
     scrape = Scrape([each for each in COLLECTORS if each.name not in settings.disable], facts)
     try:
         server = Server(settings.listen, lambda accept: exposition.render(scrape(), accept), watch.deaths)
@@ -91,8 +93,10 @@ def run(arguments: argparse.Namespace) -> int:
     if kept := state.load():
         watch.restore(kept)
     watch.advance()  # the first scrape shall find the gunicorns
+    proportional.read(watch.state())
     _start("watch", watch.run)
     _start("state", lambda: state.run(watch.kept))
+    _start("proportional", lambda: proportional.run(watch.state))
     if statsd_sockets:
         _start("statsd", lambda: statsd.receive(statsd_sockets, requests.take))
     # What is here now stays: spare the collector looking at it again and again.

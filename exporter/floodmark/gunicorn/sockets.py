@@ -60,26 +60,32 @@ class Sockets:
     def __init__(self, proc: Path, available: Available, *, ask_kernel: bool) -> None:
         self._proc, self._available, self._ask_kernel = proc, available, ask_kernel
         self._select = SELECT.get(os.uname().machine)
-        self._inodes: dict[Identity, frozenset[int]] = {}
+        # What an app's workers held when it last had any: a crash loop is when the backlog matters most.
+        self._held: dict[str, frozenset[int]] = {}
 
     def look(self, app: AppState) -> AppSockets:
         """Look at an app's sockets."""
         files, walled = self._open_files(app)
-        held = frozenset(inode for each in files.values() for inode in each.sockets.values())
-        found = _NOTHING
-        for master in app.masters:
-            found = self._find(master, held)
-            if found.listeners:  # an upgraded gunicorn and its successor share them
-                break
-        listeners = tuple(sorted(found.listeners.values(), key=lambda each: each.address))[:MOST_LISTENERS]
+        if files:
+            self._held[app.name] = frozenset(
+                inode for each in files.values() for inode in each.sockets.values()
+            )
+        held = self._held.get(app.name, frozenset())
+        found = [self._find(master, held) for master in app.masters]
+        # An upgraded gunicorn and its successor have the same ones.
+        by_inode = {inode: listener for each in found for inode, listener in each.listeners.items()}
+        listeners = tuple(sorted(by_inode.values(), key=lambda each: each.address))[:MOST_LISTENERS]
+        if not all(each.listeners for each in found):  # then not all connections are known either
+            listeners = ()
         self._note(app, listeners, walled=walled)
         if not listeners:
             return AppSockets(None, files, {})
+        known = _joined([each.connections for each in found])
         worker_class = app.masters[0].settings.worker_class
         seen = {
             identity: one
             for identity, each in files.items()
-            if (one := self._seen(identity.pid, each, found.connections, worker_class))
+            if (one := self._seen(identity.pid, each, known, worker_class))
         }
         return AppSockets(listeners, files, seen)
 
@@ -124,12 +130,10 @@ class Sockets:
         return _NOTHING
 
     def _listening(self, master: Master, held: frozenset[int]) -> frozenset[int]:
-        """Return the inodes of sockets that master and workers share, the last known while there is none."""
+        """Return the inodes of the sockets that a master shares with its workers, as far as one may look."""
         with contextlib.suppress(OSError):
-            files = process.read_files(self._proc, master.identity.pid)
-            if shared := held.intersection(files.sockets.values()):
-                self._inodes[master.identity] = shared
-        return self._inodes.get(master.identity, frozenset())
+            return held.intersection(process.read_files(self._proc, master.identity.pid).sockets.values())
+        return frozenset()
 
     def _by_proc(self, master: Master, mine: frozenset[int]) -> _Found:
         """Find listeners by inode or, without the right to know those, by the address it was told to bind."""
@@ -184,3 +188,10 @@ class Sockets:
             return process.read_syscall(self._proc, pid) in self._select
         except OSError:  # also where yama lets no one but a parent look
             return None
+
+
+def _joined(every: Sequence[Connections]) -> Connections:
+    unix = [each.unix for each in every if each.unix is not None]
+    return Connections(
+        frozenset().union(*(each.accepted for each in every)), frozenset().union(*unix) if unix else None
+    )
