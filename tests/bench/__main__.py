@@ -109,6 +109,8 @@ def measure(workers: int) -> dict[str, Cost]:
         app = stack.enter_context(gunicorn("bench", folder, *flags, workers=workers))
         watcher = stack.enter_context(floodmark(folder))
         assert len(watcher.values("gunicorn_worker_info", app=app.name)) == workers
+        if others := sum(watcher.values("gunicorn_up").values()) - 1:
+            sys.stderr.write(f"{others:g} other gunicorns run here and cost too: not these workers' numbers\n")
         exporters = {
             "floodmark": Exporter(
                 psutil.Process(watcher.process.pid), f"http://127.0.0.1:{watcher.port}/metrics"
