@@ -110,7 +110,7 @@ def measure(workers: int) -> dict[str, Cost]:
         watcher = stack.enter_context(floodmark(folder))
         assert len(watcher.values("gunicorn_worker_info", app=app.name)) == workers
         if others := sum(watcher.values("gunicorn_up").values()) - 1:
-            sys.stderr.write(f"{others:g} other gunicorns run here and cost too: not these workers' numbers\n")
+            sys.stderr.write(f"{others:g} other gunicorns run here: their cost is in these numbers\n")
         exporters = {
             "floodmark": Exporter(
                 psutil.Process(watcher.process.pid), f"http://127.0.0.1:{watcher.port}/metrics"

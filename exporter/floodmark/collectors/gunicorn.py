@@ -134,7 +134,7 @@ def _worker(
     labels = {"app": name, "worker": str(worker.slot)}
     try:
         stat = process.read_stat(facts.proc, pid)
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it ended before it was opened, or before it was read
         return
     yield catalogue.WORKER_INFO(1, pid=str(pid), **labels)
     yield catalogue.WORKER_START(worker.started, **labels)
