@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from floodmark.catalogue import (
+    BACKLOG,
+    BACKLOG_LIMIT,
     BOOTS,
     COLLECTOR_SUCCESS,
     CPU_SECONDS,
@@ -21,6 +23,7 @@ from floodmark.catalogue import (
     EXITS,
     FS_AVAIL,
     FS_SIZE,
+    IN_FLIGHT,
     IO_WAITING,
     LISTEN_OVERFLOWS,
     LOAD1,
@@ -33,6 +36,7 @@ from floodmark.catalogue import (
     RELOADS,
     REQUEST_DURATION,
     REQUESTS,
+    REQUESTS_QUEUED,
     SETTING,
     SIGKILLS,
     SLOTS,
@@ -73,7 +77,8 @@ _ERROR_SHARE = f"(sum({rate(REQUESTS, status='=~5..')}) or 0 * {_SERVED}) / {_SE
 
 _DEATHS_TODAY = f"sum by (cause) ({count(EXITS, cause=UNWANTED, window='24h')})"
 
-_BUSY = (
+_BUSY_SLOTS = f"sum by ({BY_APP}) ({select(IN_FLIGHT)}) / (sum by ({BY_APP}) ({select(SLOTS)}) > 0)"
+_BUSY_WORKERS = (
     f"sum by ({BY_APP}) ({select(WORKERS, state='busy')})"
     f" / (sum by ({BY_APP}) ({select(WORKERS, state='=~busy|idle')}) > 0)"
 )
@@ -193,11 +198,11 @@ def _first_screen() -> list[Panel]:
             7,
             "Which tier is the bottleneck? The highest one",
             """How much of each is used up, the worst app, host and disk of what is selected. 100 % is all
-            of it. Workers: busy ones of all. CPU: everything but idle and waiting for a disk, steal
+            of it. Workers: requests in flight of slots. CPU: all but idle and waiting for a disk, steal
             included. Memory: of the host or of the app's limit. Disk: queue and await against the
             thresholds of the alert DiskQueueHigh, which fires from 100 %. Bad: yellow from 70 %, red from
             90 %.""",
-            Query(f"max({_BUSY} or {_BUSY_BY_LITTLE})", "Workers"),
+            Query(f"max({_BUSY_SLOTS} or {_BUSY_WORKERS} or {_BUSY_BY_LITTLE})", "Workers"),
             Query(f"max({_CPU_BUSY})", "CPU"),
             Query(f"max({_MEMORY_USED})", "Memory"),
             Query(f"max({_DISK})", "Disk"),
@@ -308,6 +313,30 @@ def _workers() -> Row:
             stack=True,
             colours=palette.WORKER_STATES,
             name_zeros=False,
+        ),
+        timeseries(
+            41,
+            "Requests in flight, and those that wait",
+            """In flight: requests that workers serve; dashed are the slots they have for it. Waiting: listen,
+            nobody has accepted them; worker, accepted by a gthread worker without a free thread. Bad: waiting
+            above 0 for long: users wait that much longer. No data: floodmark may not look.""",
+            Query(f"sum({select(IN_FLIGHT)})", "in flight"),
+            Query(f"sum by (where) ({select(REQUESTS_QUEUED)})", "waiting: {{where}}"),
+            Query(f"sum({select(SLOTS)})", "slots", line=palette.LIMIT),
+            unit="none",
+        ),
+        timeseries(
+            42,
+            "Listen backlog",
+            """Connections that wait to be accepted, by address; dashed is how many may. Bad: above 0 for
+            long: all workers are busy. At dashed users are turned away (Listen queue overflows).""",
+            Query(f"sum by ({BY_APP}, listener) ({select(BACKLOG)})", f"{{{{listener}}}} {APP}"),
+            Query(
+                f"min by ({BY_APP}, listener) ({select(BACKLOG_LIMIT)})",
+                f"limit {{{{listener}}}} {APP}",
+                line=palette.LIMIT,
+            ),
+            unit="none",
         ),
         bargauge(
             16,

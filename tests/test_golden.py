@@ -27,6 +27,10 @@ UNSTABLE = (
     # statvfs can't be recorded: these are of the machine that runs the test. That they are there for this
     # mount, and whether it failed, is compared.
     (re.compile(r"^(node_filesystem_(?:size|free|avail)_bytes\{.*\}) .*$", re.MULTILINE), r"\1 <statvfs>"),
+    (
+        re.compile(r"^(gunicorn_memory_proportional_age_seconds\{.*\}) .*$", re.MULTILINE),
+        r"\1 <seconds>",
+    ),
     (re.compile(r"^(process_\w+) .*$", re.MULTILINE), r"\1 <of floodmark itself>"),
 )
 

@@ -46,6 +46,11 @@ SERVERS = {
         "prometheus-node-exporter",
         "usr/bin/prometheus-node-exporter",
     ),
+    "prometheus-process-exporter": Server(
+        ("prometheus-process-exporter", "process-exporter"),
+        "prometheus-process-exporter",
+        "usr/bin/prometheus-process-exporter",
+    ),
 }
 
 _BY_HAND = "Put prometheus, promtool, alertmanager and amtool on PATH (https://prometheus.io/download)"
@@ -191,7 +196,7 @@ def main() -> int:
         parser.error(f"there is no {unknown[0]} here: one of {', '.join(SERVERS)}")
     try:
         for name in names:
-            print(f"{name:25}{find(name)}")
+            print(f"{name:28}{find(name)}")
     except UnavailableError as error:
         _say(str(error))
         return 1

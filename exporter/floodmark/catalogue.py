@@ -140,6 +140,27 @@ SLOTS = _gunicorn(
     "gunicorn_slots",
     "Requests the app can serve at once: workers x threads.",
 )
+IN_FLIGHT = _gunicorn(
+    "gunicorn_requests_in_flight",
+    "Requests that workers are serving, by the connections they have accepted. Idle keep-alive connections"
+    " don't count for sync and gthread workers; for other classes they can't be told apart and do.",
+)
+REQUESTS_QUEUED = _gunicorn(
+    "gunicorn_requests_queued",
+    "Connections that wait: to be accepted (listen), or for a thread of a gthread worker (worker).",
+    labels=("app", "where"),
+)
+BACKLOG = _gunicorn(
+    "gunicorn_listen_backlog",
+    "Connections that wait to be accepted, by the address gunicorn listens on.",
+    labels=("app", "listener"),
+)
+BACKLOG_LIMIT = _gunicorn(
+    "gunicorn_listen_backlog_limit",
+    "Connections that may wait there before the kernel turns more away; told for sockets in floodmark's own"
+    " network namespace.",
+    labels=("app", "listener"),
+)
 EXITS = _gunicorn(
     "gunicorn_worker_exits_total",
     "Worker exits by cause, since floodmark first saw the app.",
@@ -177,6 +198,18 @@ WORKER_CPU = _worker(
 WORKER_RESIDENT = _worker(
     "gunicorn_worker_resident_memory_bytes", "Resident memory of the worker.", unit="bytes"
 )
+WORKER_PROPORTIONAL = _worker(
+    "gunicorn_worker_proportional_memory_bytes",
+    "Memory of the worker with each shared page divided by those who share it; read at most once a minute.",
+    unit="bytes",
+    unshown="in sum on the overview; by worker for queries by hand",
+)
+HEAP_USED = _worker(
+    "python_heap_used_bytes",
+    "Anonymous resident memory of the worker: Python's heap, and what libraries take beside it.",
+    unit="bytes",
+    unshown="for queries by hand, until the agent tells more of the heap",
+)
 WORKER_SWAP = _worker(
     "gunicorn_worker_swap_bytes", "Memory of the worker in swap.", unit="bytes", unshown="for queries by hand"
 )
@@ -184,9 +217,16 @@ WORKER_FDS = _worker("gunicorn_worker_open_fds", "Open files of the worker.", un
 WORKER_THREADS = _worker("gunicorn_worker_threads", "Threads of the worker.", unshown="for queries by hand")
 MEMORY = _gunicorn(
     "gunicorn_memory_bytes",
-    "Memory of the master and all workers together. Pages shared under preload count once for each.",
+    "Memory of the master and all workers together. Pages they share under preload are in resident and"
+    " anonymous once for each of them, in proportional once; that is read at most once a minute.",
     unit="bytes",
     labels=("app", "kind"),
+)
+PROPORTIONAL_AGE = _gunicorn(
+    "gunicorn_memory_proportional_age_seconds",
+    "Age of the oldest reading in the app's proportional memory.",
+    unit="seconds",
+    unshown="to judge the proportional memory by: it is read slowly on purpose",
 )
 MEMORY_LIMIT = _gunicorn(
     "gunicorn_memory_limit_bytes",

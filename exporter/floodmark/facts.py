@@ -12,6 +12,8 @@ from floodmark.sources.statvfs import FileSystems
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from floodmark.gunicorn.proportional import ProportionalMemory
+    from floodmark.gunicorn.sockets import Sockets
     from floodmark.gunicorn.watch import Watch
     from floodmark.requests import Requests
 
@@ -25,6 +27,8 @@ class Facts:
         proc: the host's /proc.
         watch: the gunicorns of the host and how their workers ended.
         requests: what gunicorn's StatsD told so far.
+        sockets: looks at what gunicorns listen on and what their workers hold.
+        proportional: their memory with shared pages counted once.
         cpu_ratchet: keeps CPU times from running backwards between scrapes.
         disk_queue: remembers the last reading of the disks.
         file_systems: remembers which of them don't answer.
@@ -34,6 +38,8 @@ class Facts:
     proc: Path
     watch: Watch
     requests: Requests
+    sockets: Sockets
+    proportional: ProportionalMemory
     cpu_ratchet: Ratchet = dataclasses.field(default_factory=Ratchet)
     disk_queue: QueueDepth = dataclasses.field(default_factory=QueueDepth)
     file_systems: FileSystems = dataclasses.field(default_factory=FileSystems)

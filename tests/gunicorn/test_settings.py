@@ -93,3 +93,19 @@ def test_the_worker_class_is_the_one_gunicorn_will_use(line: str, worker_class: 
 @pytest.mark.parametrize("file", ["def (", "\0", "timeout = "])
 def test_a_broken_config_file_is_no_error_of_ours(file: str) -> None:
     assert read("app -t 9", file=file).number("timeout") == 9
+
+
+@pytest.mark.parametrize(
+    ("line", "environ", "file", "binds"),
+    [
+        ("app", {}, None, {"127.0.0.1:8000"}),
+        ("app", {"PORT": "5000"}, None, {"0.0.0.0:5000"}),
+        ("app", {}, "bind = 'unix:/run/shop.sock'", {"unix:/run/shop.sock"}),
+        ("-b 127.0.0.1:1 --bind unix:s app", {}, "bind = '0.0.0.0:80'", {"127.0.0.1:1", "unix:s"}),
+        ("app", {}, "bind = [f'127.0.0.1:{port}' for port in (1, 2)]", set()),
+    ],
+)
+def test_the_addresses_to_bind_are_known_where_they_are_plain(
+    line: str, environ: dict[str, str], file: str | None, binds: set[str]
+) -> None:
+    assert read(line, environ, file).binds == binds

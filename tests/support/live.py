@@ -76,6 +76,7 @@ def gunicorn(
     workers: int = 2,
     enter: Callable[[list[str]], list[str]] = list,
     control: bool = False,
+    target: str = "tests.support.killable:app",
 ) -> Iterator[Gunicorn]:
     """Run gunicorn with the killable app, and a timeout of 2 s unless flags say otherwise.
 
@@ -86,12 +87,13 @@ def gunicorn(
         workers: how many; it is ready when all of them have started.
         enter: makes the command line that runs a command in a cgroup.
         control: leave it its control socket.
+        target: another app.
     """
     port = free_port()
     name = f"{name}-{port}"  # another run's gunicorns on this host are seen too
     log = folder / f"{name}.log"
     command = [
-        *(str(BIN / "gunicorn"), "tests.support.killable:app", "--chdir", str(ROOT), "--name", name),
+        *(str(BIN / "gunicorn"), target, "--chdir", str(ROOT), "--name", name),
         *(
             "--bind",
             f"127.0.0.1:{port}",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from floodmark import catalogue
-from floodmark.gunicorn.settings import PUBLISHED
+from floodmark.gunicorn.saturation import THREADED, State, judge
+from floodmark.gunicorn.settings import PUBLISHED, UNKNOWN
 from floodmark.sources.procfs import meminfo, process
 
 if TYPE_CHECKING:
@@ -15,25 +17,24 @@ if TYPE_CHECKING:
     from floodmark.facts import Facts
     from floodmark.gunicorn.find import Master
     from floodmark.gunicorn.model import AppState, LiveWorker
+    from floodmark.gunicorn.sockets import AppSockets
     from floodmark.metric import Sample
-    from floodmark.sources.procfs.process import Identity, Memory
-
-# Worker classes that serve one request for each thread; others serve as many as worker_connections.
-_THREADED = frozenset({"sync", "gthread"})
+    from floodmark.sources.procfs.process import Files, Identity, Memory
 
 
 def collect(facts: Facts) -> Iterator[Sample]:
     """Yield everything about every app seen since the start, and which sources could be used for it."""
     if facts.watch.failure:
         raise RuntimeError(f"watching gunicorns failed: {facts.watch.failure}")
-    for source, works in facts.watch.available.by_source().items():
-        yield catalogue.SOURCE_AVAILABLE(works, source=source)
     for app in facts.watch.state():
         yield catalogue.UP(bool(app.masters), app=app.name)
         yield from _tally(app)
         for master in app.masters[:1]:
             yield from _settings(app.name, master)
         yield from _workers(facts, app)
+    # Last: looking is what shows whether a source can be used.
+    for source, works in facts.watch.available.by_source().items():
+        yield catalogue.SOURCE_AVAILABLE(works, source=source)
 
 
 def _tally(app: AppState) -> Iterator[Sample]:
@@ -61,13 +62,14 @@ def _settings(name: str, master: Master) -> Iterator[Sample]:
     workers = numbers["workers"]
     if workers is not None:
         yield catalogue.WORKERS_TARGET(workers, app=name)
-        each = numbers["threads" if settings.worker_class in _THREADED else "worker_connections"]
+        each = numbers["threads" if settings.worker_class in THREADED else "worker_connections"]
         if settings.worker_class and each is not None:
             yield catalogue.SLOTS(workers * each, app=name)
 
 
 def _workers(facts: Facts, app: AppState) -> Iterator[Sample]:
     totals = [_memory(facts.proc, master.identity) for master in app.masters]
+    sockets = facts.sockets.look(app)
     live = 0
     for worker in app.workers:
         memory = _memory(facts.proc, worker.identity)
@@ -75,10 +77,9 @@ def _workers(facts: Facts, app: AppState) -> Iterator[Sample]:
             continue
         live += 1
         totals.append(memory)
-        yield from _worker(facts, app.name, worker, memory)
-    # What a worker is doing can't be told yet: unknown is not idle.
-    for state, count in (("busy", 0), ("idle", 0), ("unknown", live)):
-        yield catalogue.WORKERS(count, app=app.name, state=state)
+        yield from _worker(facts, app.name, worker, memory, sockets.files.get(worker.identity))
+    yield from _saturation(app, sockets, live)
+    yield from _proportional(facts, app)
     known = [memory for memory in totals if memory]
     for kind in ("resident", "anonymous", "swap"):
         yield catalogue.MEMORY(sum(getattr(memory, kind) for memory in known), app=app.name, kind=kind)
@@ -86,12 +87,54 @@ def _workers(facts: Facts, app: AppState) -> Iterator[Sample]:
         yield from _limit(facts, app)
 
 
-def _worker(facts: Facts, name: str, worker: LiveWorker, memory: Memory) -> Iterator[Sample]:
+def _proportional(facts: Facts, app: AppState) -> Iterator[Sample]:
+    """Yield memory with shared pages counted once; the sum only where every process was read."""
+    for worker in app.workers:
+        if reading := facts.proportional.of(worker.identity):
+            yield catalogue.WORKER_PROPORTIONAL(reading.size, app=app.name, worker=str(worker.slot))
+    every = [facts.proportional.of(identity) for identity in app.processes]
+    readings = [reading for reading in every if reading]
+    if readings and len(readings) == len(every):
+        total = sum(reading.size for reading in readings)
+        yield catalogue.MEMORY(total, app=app.name, kind="proportional")
+        yield catalogue.PROPORTIONAL_AGE(max(reading.age for reading in readings), app=app.name)
+
+
+def _saturation(app: AppState, sockets: AppSockets, live: int) -> Iterator[Sample]:
+    for listener in sockets.listeners or ():
+        labels = {"app": app.name, "listener": listener.address}
+        if listener.queued is not None:
+            yield catalogue.BACKLOG(listener.queued, **labels)
+        if listener.limit is not None:
+            yield catalogue.BACKLOG_LIMIT(listener.limit, **labels)
+    queues = [listener.queued for listener in sockets.listeners or () if listener.queued is not None]
+    if sockets.listeners and len(queues) == len(sockets.listeners):
+        yield catalogue.REQUESTS_QUEUED(sum(queues), app=app.name, where="listen")
+    settings = app.masters[0].settings if app.masters else UNKNOWN
+    threads = settings.number("threads")
+    works = [
+        judge(settings.worker_class, None if threads is None else int(threads), seen)
+        for seen in sockets.seen.values()
+    ]
+    states = Counter(work.state for work in works)
+    states[State.UNKNOWN] += max(0, live - len(works))  # what can't be seen is not idle
+    for state in State:
+        yield catalogue.WORKERS(states[state], app=app.name, state=state)
+    if works and not states[State.UNKNOWN]:
+        yield catalogue.IN_FLIGHT(sum(work.in_flight for work in works), app=app.name)
+        if settings.worker_class == "gthread":
+            queued = sum(work.queued for work in works)
+            yield catalogue.REQUESTS_QUEUED(queued, app=app.name, where="worker")
+
+
+def _worker(
+    facts: Facts, name: str, worker: LiveWorker, memory: Memory, files: Files | None
+) -> Iterator[Sample]:
     pid = worker.identity.pid
     labels = {"app": name, "worker": str(worker.slot)}
     try:
         stat = process.read_stat(facts.proc, pid)
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it ended before it was opened, or before it was read
         return
     yield catalogue.WORKER_INFO(1, pid=str(pid), **labels)
     yield catalogue.WORKER_START(worker.started, **labels)
@@ -99,11 +142,11 @@ def _worker(facts: Facts, name: str, worker: LiveWorker, memory: Memory) -> Iter
     yield catalogue.WORKER_THREADS(stat.threads, **labels)
     yield catalogue.WORKER_RESIDENT(memory.resident, **labels)
     yield catalogue.WORKER_SWAP(memory.swap, **labels)
+    yield catalogue.HEAP_USED(memory.anonymous, **labels)
     if worker.heartbeat_age is not None:
         yield catalogue.WORKER_HEARTBEAT(worker.heartbeat_age, **labels)
-    files = process.count_files(facts.proc, pid)
     if files is not None:
-        yield catalogue.WORKER_FDS(files, **labels)
+        yield catalogue.WORKER_FDS(files.opened, **labels)
 
 
 def _memory(proc: Path, identity: Identity) -> Memory | None:

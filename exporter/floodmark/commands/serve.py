@@ -19,6 +19,8 @@ from floodmark import __version__, config, exposition
 from floodmark import log as logs
 from floodmark.collectors import COLLECTORS
 from floodmark.facts import Facts
+from floodmark.gunicorn.proportional import ProportionalMemory
+from floodmark.gunicorn.sockets import Sockets
 from floodmark.gunicorn.watch import Watch
 from floodmark.requests import Requests
 from floodmark.scrape import Scrape
@@ -74,7 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise config.ConfigError(
             f"--root {settings.root}: no /proc of a host in there: {_reason(error)}"
         ) from error
-    facts = Facts(settings.root, proc, watch, requests)
+    sockets = Sockets(proc, available, ask_kernel=kernel.is_own(proc))
+    proportional = ProportionalMemory(proc, available)
+    facts = Facts(settings.root, proc, watch, requests, sockets, proportional)
     scrape = Scrape([each for each in COLLECTORS if each.name not in settings.disable], facts)
     try:
         server = Server(settings.listen, lambda accept: exposition.render(scrape(), accept), watch.deaths)
@@ -84,15 +88,17 @@ def run(arguments: argparse.Namespace) -> int:
             " Choose another address: --listen 127.0.0.1:9718"
         ) from error
 
-    sockets = _statsd_sockets(settings, available)
+    statsd_sockets = _statsd_sockets(settings, available)
     state = State(settings.state_dir, available)
     if kept := state.load():
         watch.restore(kept)
     watch.advance()  # the first scrape shall find the gunicorns
+    proportional.read(watch.state())
     _start("watch", watch.run)
     _start("state", lambda: state.run(watch.kept))
-    if sockets:
-        _start("statsd", lambda: statsd.receive(sockets, requests.take))
+    _start("proportional", lambda: proportional.run(watch.state))
+    if statsd_sockets:
+        _start("statsd", lambda: statsd.receive(statsd_sockets, requests.take))
     # What is here now stays: spare the collector looking at it again and again.
     gc.freeze()
     host, port = server.server_address[:2]

@@ -136,3 +136,9 @@ class AppState(NamedTuple):
     cgroups: tuple[MemoryCgroup, ...]
     workers: tuple[LiveWorker, ...]
     tally: Tally
+
+    @property
+    def processes(self) -> tuple[Identity, ...]:
+        """Its masters and workers."""
+        masters = tuple(master.identity for master in self.masters)
+        return (*masters, *(worker.identity for worker in self.workers))

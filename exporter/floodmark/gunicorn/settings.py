@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # What floodmark uses of gunicorn's settings: option strings, default.
 _USED: dict[str, tuple[tuple[str, ...], object]] = {
     "backlog": (("--backlog",), 2048),
+    "bind": (("-b", "--bind"), "127.0.0.1:8000"),
     "chdir": (("--chdir",), ""),
     "control_socket": (("--control-socket",), ""),
     "control_socket_disable": (("--no-control-socket",), False),
@@ -38,7 +39,7 @@ _USED: dict[str, tuple[tuple[str, ...], object]] = {
     "workers": (("-w", "--workers"), 1),
 }
 # The rest of its options, so that their values aren't taken for the WSGI target.
-_OTHER = """-b --bind --keep-alive --limit-request-line --limit-request-fields --limit-request-field_size
+_OTHER = """--keep-alive --limit-request-line --limit-request-fields --limit-request-field_size
     --reload-engine --reload-extra-file -e --env -p --pid --worker-tmp-dir -u --user -g --group -m --umask
     --forwarded-allow-ips --access-logfile --access-logformat --logger-class --log-config --log-config-json
     --log-syslog-to --log-syslog-prefix --log-syslog-facility --dogstatsd-tags --pythonpath
@@ -78,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-c", "--config")
     parser.add_argument("--proxy-protocol", nargs="?", dest="other")
     for name, (options, default) in _USED.items():
-        action = "store_true" if default is False else "store"
+        action = "append" if name == "bind" else "store_true" if default is False else "store"
         parser.add_argument(*options, dest=name, action=action)
     for option in _OTHER:
         parser.add_argument(option, dest="other")
@@ -117,6 +118,12 @@ class Settings:
     def told(self, values: Mapping[str, object]) -> Settings:
         """Return them with these values, which gunicorn itself told."""
         return dataclasses.replace(self, values={**self.values, **values})
+
+    @property
+    def binds(self) -> frozenset[str]:
+        """The addresses it was told to listen on; empty where unknown."""
+        value = self.values.get("bind", ())
+        return frozenset([value] if isinstance(value, str) else value if isinstance(value, list) else ())
 
     @property
     def worker_class(self) -> str | None:
@@ -158,6 +165,8 @@ def read(
     defaults = {name: default for name, (_, default) in _USED.items()}
     if environ.get("WEB_CONCURRENCY", "").isdecimal():
         defaults["workers"] = environ["WEB_CONCURRENCY"]
+    if "PORT" in environ:
+        defaults["bind"] = f"0.0.0.0:{environ['PORT']}"
     return _settings(defaults | by_file | by_environ | line)
 
 

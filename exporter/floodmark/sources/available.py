@@ -79,6 +79,24 @@ NO_HEARTBEAT = Lack(
     " (compose: cap_add: [SYS_PTRACE, DAC_READ_SEARCH])",
 )
 
+NO_BUSY = Lack(
+    "workers' connections can't be seen: permission denied",
+    "busy and idle workers, and requests in flight, are unknown",
+    "run as the app's user, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+    " (compose: cap_add: [SYS_PTRACE, DAC_READ_SEARCH])",
+)
+NO_BACKLOG = Lack(
+    "the sockets that gunicorn listens on can't be found",
+    "how many connections wait, and how many workers are busy, is unknown",
+    "run as the app's user, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
+    " (compose: cap_add: [SYS_PTRACE, DAC_READ_SEARCH]); or --bind with a numeric address",
+)
+NO_PROPORTIONAL = Lack(
+    "workers' proportional memory can't be read: permission denied",
+    "memory that workers share (--preload) is counted once for each of them",
+    "run as the app's user, or CAP_SYS_PTRACE",
+)
+
 
 class Available:
     """Remembers each source's state, and logs when it changes.

@@ -38,7 +38,7 @@ def listen(root: Path, proc: Path, available: Available) -> Kernel:
     In a recorded /proc, or one of another pid namespace, pids are no processes the kernel could be asked
     about: nothing is opened then.
     """
-    if not _is_own(proc):
+    if not is_own(proc):
         return Kernel()
     log, events = _log(root, proc, available), _events(available)
     exit_information = pidfd.available()
@@ -58,7 +58,8 @@ def era(proc: Path) -> str:
         return ""
 
 
-def _is_own(proc: Path) -> bool:
+def is_own(proc: Path) -> bool:
+    """Tell whether this is the running kernel's /proc, with pids as we have them."""
     try:
         return (proc / "self").readlink().name == str(os.getpid())
     except OSError:

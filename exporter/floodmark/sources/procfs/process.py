@@ -1,4 +1,4 @@
-"""/proc/PID/stat, status, cmdline, environ and task/PID/children, proc(5).
+"""/proc/PID/stat, status, cmdline, environ, task/PID/children, fd, fdinfo, syscall, smaps_rollup, proc(5).
 
 stat (fields after the last parenthesis; the name between the two may hold anything):
 
@@ -125,12 +125,71 @@ def read_children(proc: Path, pid: int) -> tuple[int, ...]:
     return tuple(map(int, _text(proc, pid, f"task/{pid}/children").split()))
 
 
-def count_files(proc: Path, pid: int) -> int | None:
-    """Return how many files a process has open, None where that isn't allowed or it ended."""
-    try:
-        return len(os.listdir(f"{proc}/{pid}/fd"))  # noqa: PTH208 - only counted
-    except OSError:
-        return None
+class Files(NamedTuple):
+    """What a process has open: how many, inodes of sockets by descriptor, and epoll descriptors."""
+
+    opened: int
+    sockets: Mapping[int, int]
+    polls: tuple[int, ...]
+
+
+def read_files(proc: Path, pid: int) -> Files:
+    """Read a process's descriptors. Needs the same user or CAP_SYS_PTRACE.
+
+    Raises:
+        PermissionError: another user's process.
+        OSError: it has ended.
+    """
+    folder = f"{proc}/{pid}/fd"
+    numbers = os.listdir(folder)  # noqa: PTH208 - names are wanted
+    sockets: dict[int, int] = {}
+    polls: list[int] = []
+    for number in numbers:
+        try:
+            link = os.readlink(f"{folder}/{number}")  # noqa: PTH115 - text is wanted
+        except FileNotFoundError:  # closed meanwhile
+            continue
+        if link.startswith("socket:["):
+            sockets[int(number)] = int(link[8:-1])
+        elif link == "anon_inode:[eventpoll]":
+            polls.append(int(number))
+    return Files(len(numbers), sockets, tuple(polls))
+
+
+def is_unix_socket(proc: Path, pid: int, number: int) -> bool:
+    """Tell whether a socket that a process has open is a unix socket.
+
+    Raises:
+        OSError: it was closed.
+    """
+    return os.getxattr(f"{proc}/{pid}/fd/{number}", "system.sockprotoname").startswith(b"UNIX")
+
+
+def read_polled(proc: Path, pid: int, poll: int) -> frozenset[int]:
+    """Return the descriptors that an epoll descriptor watches, from fdinfo (``tfd:  11 events: ...``)."""
+    lines = _text(proc, pid, f"fdinfo/{poll}").splitlines()
+    return frozenset(int(line.split()[1]) for line in lines if line.startswith("tfd:"))
+
+
+def read_syscall(proc: Path, pid: int) -> int | None:
+    """Return the number of the system call its main thread waits in, None while it runs.
+
+    Needs CAP_SYS_PTRACE; the same user is enough where yama's ptrace_scope is 0.
+    """
+    number = _text(proc, pid, "syscall").split()[0]
+    return None if number in {"running", "-1"} else int(number)
+
+
+def proportional_memory(proc: Path, pid: int) -> int:
+    """Return the memory of a process in bytes, each shared page divided by those who share it (Pss).
+
+    It takes the kernel milliseconds, for which the process can't change its mappings. Needs the same user or
+    CAP_SYS_PTRACE.
+    """
+    for line in _text(proc, pid, "smaps_rollup").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise ValueError(f"smaps_rollup of process {pid} has no Pss")
 
 
 def pids(proc: Path) -> list[int]:
