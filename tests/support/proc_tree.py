@@ -18,8 +18,12 @@ def add(  # noqa: PLR0913 - what a process is
     ppid: int = 1,
     environ: tuple[str, ...] = (),
     ticks: int | None = None,
+    beats: bool | None = None,
 ) -> None:
-    """Add a process, or put another in the place of an earlier one; it started ``ticks`` after boot."""
+    """Add a process, or put another in the place of an earlier one; it started ``ticks`` after boot.
+
+    One with a parent is a worker with a heartbeat, unless told otherwise.
+    """
     folder = proc / str(pid)
     (folder / f"task/{pid}").mkdir(parents=True, exist_ok=True)
     (folder / f"task/{pid}/children").touch()
@@ -28,6 +32,8 @@ def add(  # noqa: PLR0913 - what a process is
     (folder / "status").write_text(f"Name:\tgunicorn\nPid:\t{pid}\nNSpid:\t{pid}\n")
     (folder / "cgroup").write_text("0::/\n")
     (folder / "fd").mkdir(exist_ok=True)
+    if (ppid != 1 if beats is None else beats) and not (folder / "fd/7").is_symlink():
+        (folder / "fd/7").symlink_to("/tmp/wgunicorn-x2k3j1ab (deleted)")  # noqa: S108 - where nothing is written
     _stat(proc, pid, "S", ppid, pid * 10 if ticks is None else ticks)
     parent = proc / f"{ppid}/task/{ppid}/children"
     if parent.exists() and str(pid) not in parent.read_text().split():

@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from floodmark.gunicorn import settings
+from floodmark.sources import heartbeat
 from floodmark.sources.procfs import process
 from floodmark.sources.procfs.process import Identity
 
@@ -66,7 +67,7 @@ def arguments(cmdline: Sequence[str]) -> list[str] | None:
 
 
 def is_worker(proc: Path, pid: int, master: int) -> bool:
-    """Tell whether a master's child is a worker: no program that it runs, and not its successor.
+    """Tell whether a master's child is a worker: no program that it runs, no other fork, not its successor.
 
     Raises:
         OSError: one of the two has ended.
@@ -76,7 +77,12 @@ def is_worker(proc: Path, pid: int, master: int) -> bool:
         raise ProcessLookupError(pid)
     if title := _title(cmdline):
         return title["role"] == "worker"
-    return cmdline == process.read_cmdline(proc, master) and not _is_successor(proc, pid, master)
+    if cmdline != process.read_cmdline(proc, master) or _is_successor(proc, pid, master):
+        return False
+    try:
+        return heartbeat.held(proc, pid)  # the dirty arbiter and what a hook forks have none
+    except PermissionError:
+        return True
 
 
 def masters(

@@ -148,11 +148,15 @@ def _killed(evidence: Evidence) -> Verdict:
     if _STOPS.get(evidence.master_signal or "") == "shutdown":
         words = f"the master was stopping ({evidence.master_signal}) and its grace had run out"
         return Verdict("shutdown_kill", CONFIRMED, ("ended by SIGKILL", words))
+    if evidence.master_gone and not evidence.log_tells_all:  # its log would have had the order to stop
+        return Verdict("shutdown_kill", PROBABLE, ("ended by SIGKILL", "its master ended too"))
     if evidence.silent:
         return Verdict("timeout", PROBABLE, ("ended by SIGKILL", *_heartbeat(evidence)))
     if evidence.timeout_tells and evidence.oom_tells:
         confidence = CONFIRMED if evidence.log_tells_kills else PROBABLE
-        denials = ("no OOM kill in the kernel's records", "no timeout in gunicorn's")
+        denials = ["no OOM kill in the kernel's records"]
+        if evidence.log_tells_kills:
+            denials.append("no timeout in gunicorn's")
         return Verdict("external_kill", confidence, ("ended by SIGKILL", *denials, *_heartbeat(evidence)))
     return Verdict("sigkill_unknown", POSSIBLE, ("ended by SIGKILL", *_missing(evidence)))
 

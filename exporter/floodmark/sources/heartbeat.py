@@ -12,7 +12,28 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+def held(proc: Path, pid: int) -> bool:
+    """Tell whether a process holds a heartbeat file: a worker does from its fork until it is about to exit.
+
+    Raises:
+        PermissionError: another user's process, and no CAP_SYS_PTRACE.
+    """
+    return any(_links(proc, pid))
+
+
+def _links(proc: Path, pid: int) -> Iterator[str]:
+    folder = f"{proc}/{pid}/fd"
+    for number in os.listdir(folder):  # noqa: PTH208 - names are wanted
+        link = f"{folder}/{number}"
+        try:
+            if "/wgunicorn-" in os.readlink(link):  # noqa: PTH115 - text is wanted
+                yield link
+        except FileNotFoundError:
+            continue
 
 
 class Heartbeat:
@@ -30,13 +51,10 @@ class Heartbeat:
         Raises:
             PermissionError: another user's process, and no CAP_SYS_PTRACE.
         """
-        folder = f"{proc}/{pid}/fd"
-        for number in os.listdir(folder):  # noqa: PTH208 - names are wanted
-            link = f"{folder}/{number}"
+        for link in _links(proc, pid):
             try:
-                if "/wgunicorn-" in os.readlink(link):  # noqa: PTH115 - text is wanted
-                    # O_PATH asks for no right to the file itself, which belongs to the app's user.
-                    return cls(os.open(link, os.O_PATH | os.O_CLOEXEC))
+                # O_PATH asks for no right to the file itself, which belongs to the app's user.
+                return cls(os.open(link, os.O_PATH | os.O_CLOEXEC))
             except FileNotFoundError:
                 continue
         return None
