@@ -136,7 +136,7 @@ def test_a_successor_is_found_at_once_so_that_no_boot_of_its_is_missed(host: Hos
 
 
 def test_a_fork_of_a_hook_or_the_dirty_arbiter_is_no_worker(host: Host) -> None:
-    add(host.proc, 103, GUNICORN, ppid=MASTER, beats=False)
+    add(host.proc, 103, GUNICORN, ppid=MASTER, beats=103)
     host.events = [Fork(MASTER, 103)]
     host.passes()
     assert pids(host.passes()) == {101: 0, 102: 1}
@@ -147,7 +147,7 @@ def test_a_fork_of_a_hook_or_the_dirty_arbiter_is_no_worker(host: Host) -> None:
 
 
 def test_a_fork_that_the_log_never_calls_a_worker_ends_unjudged(host: Host) -> None:
-    add(host.proc, 103, GUNICORN, ppid=MASTER, beats=False)
+    add(host.proc, 103, GUNICORN, ppid=MASTER, beats=103)
     host.worker(104)
     host.says(MASTER, "Listening")
     host.says(104, "Booting worker with pid: 104")
@@ -160,7 +160,7 @@ def test_a_fork_that_the_log_never_calls_a_worker_ends_unjudged(host: Host) -> N
 
 
 def test_a_worker_that_lets_go_of_its_heartbeat_to_exit_is_still_a_worker(host: Host) -> None:
-    add(host.proc, 103, GUNICORN, ppid=MASTER, beats=False)
+    add(host.proc, 103, GUNICORN, ppid=MASTER, beats=103)
     host.events = [Fork(MASTER, 103)]
     host.passes()
     host.events = [Exit(103, 7 << 8)]

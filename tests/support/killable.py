@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 # Once this file is there, a worker that boots fails.
 if Path(os.environ.get("KILLABLE_BROKEN", "/nonexistent")).exists():
     raise RuntimeError("the app is broken now")
+
+# While this file is there, a worker that boots dies right after.
+if Path(os.environ.get("KILLABLE_SHORT_LIVED", "/nonexistent")).exists():
+    threading.Timer(0.1, os._exit, (7,)).start()
 
 _kept: list[bytes] = []
 

@@ -80,7 +80,7 @@ def is_worker(proc: Path, pid: int, master: int) -> bool:
     if cmdline != process.read_cmdline(proc, master) or _is_successor(proc, pid, master):
         return False
     try:
-        return heartbeat.held(proc, pid)  # the dirty arbiter and what a hook forks have none
+        return heartbeat.shared(proc, pid, master)
     except PermissionError:
         return True
 

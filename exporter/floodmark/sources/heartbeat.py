@@ -16,22 +16,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def held(proc: Path, pid: int) -> bool:
-    """Tell whether a process holds a heartbeat file: a worker does from its fork until it is about to exit.
+def shared(proc: Path, pid: int, master: int) -> bool:
+    """Tell whether a process holds a heartbeat file that its master holds too.
+
+    A worker does from its fork until it is about to exit. The dirty arbiter holds those of its own workers.
 
     Raises:
         PermissionError: another user's process, and no CAP_SYS_PTRACE.
     """
-    return any(_links(proc, pid))
+    held = {name for _, name in _links(proc, pid)}
+    return bool(held) and any(name in held for _, name in _links(proc, master))
 
 
-def _links(proc: Path, pid: int) -> Iterator[str]:
+def _links(proc: Path, pid: int) -> Iterator[tuple[str, str]]:
+    """Yield each descriptor's path and the file it leads to."""
     folder = f"{proc}/{pid}/fd"
     for number in os.listdir(folder):  # noqa: PTH208 - names are wanted
         link = f"{folder}/{number}"
         try:
-            if "/wgunicorn-" in os.readlink(link):  # noqa: PTH115 - text is wanted
-                yield link
+            if "/wgunicorn-" in (name := os.readlink(link)):  # noqa: PTH115 - text is wanted
+                yield link, name
         except FileNotFoundError:
             continue
 
@@ -51,7 +55,7 @@ class Heartbeat:
         Raises:
             PermissionError: another user's process, and no CAP_SYS_PTRACE.
         """
-        for link in _links(proc, pid):
+        for link, _ in _links(proc, pid):
             try:
                 # O_PATH asks for no right to the file itself, which belongs to the app's user.
                 return cls(os.open(link, os.O_PATH | os.O_CLOEXEC))
