@@ -170,11 +170,23 @@ def _stop(app: Gunicorn) -> None:
 def _ready(app: Gunicorn) -> None:
     """Wait until its worker answers: before, it doesn't hear signals."""
     # With hundreds of them a port that was free a moment ago would now and then be another's: they choose.
-    until(app.log.exists, 60, f"{app.name} starts")
-    listening = until(lambda: _LISTENING.findall(app.log.read_text()), 60, f"{app.name} listens")
-    app.port = int(listening[0])
-    until(app.workers, 60, f"{app.name} has a worker")
+    output = app.log.with_suffix(".out")
+    try:
+        until(app.log.exists, 60, f"{app.name} starts")
+        listening = until(
+            lambda: _LISTENING.findall(app.log.read_text()) or _ended(app), 60, f"{app.name} listens"
+        )
+        app.port = int(listening[0])
+        until(app.workers, 60, f"{app.name} has a worker")
+    except AssertionError as error:
+        error.add_note(output.read_text())
+        raise
     app.get("/", seconds=60)
+
+
+def _ended(app: Gunicorn) -> list[str]:
+    assert app.process.poll() is None, f"{app.name} ended"
+    return []
 
 
 def _wait(apps: dict[Cell, Gunicorn], watchers: dict[str, Floodmark]) -> None:

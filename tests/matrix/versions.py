@@ -11,15 +11,15 @@ _GEVENT = "gevent==25.9.1"
 # Its asgi worker class is older than gunicorn's own, which came with 25.0.
 _UVICORN = "uvicorn==0.34.3"
 
-# What each version is run with; 20.1.0 imports pkg_resources, which setuptools 81 has no more.
+# What each version is run with; 20.1.0 imports pkg_resources, which setuptools 81 has no more, and 27's gevent
+# worker imports packaging, which gunicorn doesn't ask for any more.
 VERSIONS = {
     "20.1.0": ("gunicorn==20.1.0", "setuptools==80.9.0", _GEVENT, _UVICORN),
     "21.2.0": ("gunicorn==21.2.0", _GEVENT, _UVICORN),
     "23.0.0": ("gunicorn==23.0.0", _GEVENT, _UVICORN),
     "25.3.0": ("gunicorn==25.3.0", _GEVENT),
-    "27.0.1": ("gunicorn==27.0.1", _GEVENT),
+    "27.0.1": ("gunicorn==27.0.1", _GEVENT, "packaging==25.0"),
 }
-NEWEST = "27.0.1"
 _CONTROL_SOCKET = (25, 1)  # the first version that has one
 
 
