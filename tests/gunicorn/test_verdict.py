@@ -69,11 +69,15 @@ TABLE = [
     (seen(status=SEGV | 0x80), "crash_signal", "confirmed"),  # with a core dump
     (seen(status=ABRT), "crash_signal", "confirmed"),
     (blind(status=SEGV), "crash_signal", "confirmed"),
+    (blind(status=ABRT), "crash_signal", "probable"),  # uvicorn's worker at its timeout ends so too
     (seen(status=ALRM), "unknown", "possible"),
     # exit codes
     (seen(status=exit_code(3)), "boot_error", "confirmed"),
     (seen(status=exit_code(4)), "boot_error", "confirmed"),
     (seen(status=exit_code(7)), "nonzero_exit", "confirmed"),
+    (blind(status=exit_code(7)), "nonzero_exit", "confirmed"),
+    (seen(status=exit_code(1)), "nonzero_exit", "confirmed"),
+    (blind(status=exit_code(1)), "nonzero_exit", "probable"),  # an older gunicorn's timeout ends so too
     (seen(status=exit_code(1), heartbeat_age=31.0, master_signal="term"), "nonzero_exit", "confirmed"),
     # ends that were asked for, by exit code or by SIGTERM
     (seen(status=exit_code(0), recycle_logged=True), "max_requests", "confirmed"),

@@ -1,6 +1,6 @@
 """The truth against the verdict: real workers of five gunicorns and four worker classes, really killed.
 
-Prints a confusion matrix for each view and writes them into docs/attribution.md. Takes about ten minutes;
+Prints a confusion matrix for each view and writes them into docs/attribution.md. Takes about five minutes;
 needs root and memory cgroups. Returns 1 where a verdict called confirmed is wrong, or with all sources any.
 """
 
@@ -65,7 +65,7 @@ def render(judged: Sequence[Judged]) -> str:
     parts = [
         f"""
 Measured by `make matrix` on {machine}: {played} gunicorns, each with one way to die.
-Versions {", ".join(versions.VERSIONS)}; classes {", ".join(CLASSES)}, which before 25 is uvicorn's worker.
+Versions {", ".join(versions.VERSIONS)}; classes {", ".join(CLASSES)} (before 25 by uvicorn's worker).
 A cell counts verdicts: **c**onfirmed, **p**robable, p**o**ssible.
 """
     ]

@@ -30,9 +30,11 @@ VIEWS = {
     "root, all sources": (),
     "another user, gunicorn's log readable": ("setpriv", "--bounding-set", "-all"),
     "neither gunicorn's log nor the kernel's": ("setpriv", "--bounding-set", "-syslog,-sys_admin"),
+    "another user, neither log": ("setpriv", "--bounding-set", "-all"),
 }
 ALL_SOURCES = "root, all sources"
-_NO_LOG = "neither gunicorn's log nor the kernel's"
+# The views to which gunicorn's log is closed.
+_NO_LOG = frozenset({"neither gunicorn's log nor the kernel's", "another user, neither log"})
 
 MISSED, INVENTED = "not seen", "nothing ended"
 _OOM_LIMIT = 160 << 20
@@ -109,7 +111,7 @@ def play(wanted: Sequence[Cell]) -> list[Judged]:
         )
         watchers = {
             view: stack.enter_context(
-                floodmark(folder, *(("--config", str(unreadable)) if view == _NO_LOG else ()), prefix=prefix)
+                floodmark(folder, *(("--config", str(unreadable)) if view in _NO_LOG else ()), prefix=prefix)
             )
             for view, prefix in VIEWS.items()
         }

@@ -136,6 +136,8 @@ def _signalled(evidence: Evidence, number: int) -> Verdict:
     if number in _CRASHES:
         if evidence.silent and number == signal.SIGABRT:  # what gunicorn sends at its timeout
             return Verdict("timeout", PROBABLE, ("ended by SIGABRT", *_heartbeat(evidence)))
+        if number == signal.SIGABRT and not evidence.timeout_tells:
+            return Verdict("crash_signal", PROBABLE, ("ended by SIGABRT", *_missing(evidence)))
         return Verdict("crash_signal", CONFIRMED, (f"ended by {_name(number)}",))
     if number == signal.SIGTERM:
         return _asked_to_end(evidence, "ended by SIGTERM")
@@ -168,6 +170,8 @@ def _exited(evidence: Evidence, code: int) -> Verdict:
         return Verdict("timeout", PROBABLE, (f"exit code {code}", *_heartbeat(evidence)))
     if code in _BOOT_ERRORS:
         return Verdict("boot_error", CONFIRMED, (f"exit code {code}: {_BOOT_ERRORS[code]}",))
+    if code == 1 and not evidence.timeout_tells:  # up to 23.0 a worker at its timeout exits so too
+        return Verdict("nonzero_exit", PROBABLE, ("exit code 1", *_missing(evidence)))
     if code:
         return Verdict("nonzero_exit", CONFIRMED, (f"exit code {code}",))
     return _asked_to_end(evidence, "exit code 0")
