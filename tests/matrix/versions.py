@@ -11,8 +11,8 @@ _GEVENT = "gevent==25.9.1"
 # Its asgi worker class is older than gunicorn's own, which came with 25.0.
 _UVICORN = "uvicorn==0.34.3"
 
-# What each version is run with. 20.1.0 imports pkg_resources, which setuptools 81 has no more; 27's gevent worker
-# imports packaging, which its gunicorn doesn't ask for.
+# What each version is run with. 20.1.0 imports pkg_resources, which setuptools 81 has no more; 27's gevent
+# worker imports packaging, which its gunicorn doesn't ask for.
 VERSIONS = {
     "20.1.0": ("gunicorn==20.1.0", "setuptools==80.9.0", _GEVENT, _UVICORN),
     "21.2.0": ("gunicorn==21.2.0", _GEVENT, _UVICORN),
