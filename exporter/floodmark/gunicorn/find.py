@@ -190,7 +190,7 @@ def _version(proc: Path, pid: int, cmdline: Sequence[str], environ: Mapping[str,
             continue
         pattern = f"{prefix.lstrip('/')}/lib/python3*/*-packages/gunicorn-*.dist-info"
         try:
-            found = next(root.glob(pattern), None)
+            found = min(root.glob(pattern), default=None)  # read to its end: what is left open warns
         except OSError:
             continue
         if found:
