@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench dashboards docs venv
+.PHONY: demo test matrix bench dashboards docs venv
 
 demo: venv ## a real gunicorn, its deaths, Prometheus, Alertmanager and the Slack messages, with no account
 	@$(BIN)/python deploy/demo/demo.py $(DEMO_ARGS)
@@ -16,6 +16,9 @@ test: venv ## everything: lint, types, unit, contract, rule tests, end to end wi
 	$(BIN)/python -m dashboards --check
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/pytest
+
+matrix: venv ## every death, worker class and gunicorn version, as root: truth against verdict; writes docs/attribution.md
+	$(BIN)/python -m tests.matrix
 
 bench: venv ## what floodmark costs, against its budgets; writes docs/benchmarks.md
 	$(BIN)/python -m tests.bench

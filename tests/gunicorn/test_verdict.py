@@ -63,16 +63,24 @@ TABLE = [
     (seen(status=KILL, master_signal="term", heartbeat_age=33.0), "shutdown_kill", "confirmed"),
     (seen(status=KILL, master_signal="int"), "shutdown_kill", "confirmed"),
     (seen(status=KILL, master_signal="hup"), "external_kill", "confirmed"),
+    (seen(status=KILL, master_gone=True), "external_kill", "confirmed"),  # the log has no order to stop
+    (seen(status=KILL, master_gone=True, log_tells_all=False), "shutdown_kill", "probable"),
+    (blind(status=KILL, master_gone=True, heartbeat_age=31.0, timeout=30.0), "shutdown_kill", "probable"),
+    (blind(status=KILL, master_gone=True, cgroup_oom=True), "oom_kill", "probable"),
     # crashes
     (seen(status=SEGV), "crash_signal", "confirmed"),
     (seen(status=SEGV | 0x80), "crash_signal", "confirmed"),  # with a core dump
     (seen(status=ABRT), "crash_signal", "confirmed"),
     (blind(status=SEGV), "crash_signal", "confirmed"),
+    (blind(status=ABRT), "crash_signal", "probable"),  # uvicorn's worker at its timeout ends so too
     (seen(status=ALRM), "unknown", "possible"),
     # exit codes
     (seen(status=exit_code(3)), "boot_error", "confirmed"),
     (seen(status=exit_code(4)), "boot_error", "confirmed"),
     (seen(status=exit_code(7)), "nonzero_exit", "confirmed"),
+    (blind(status=exit_code(7)), "nonzero_exit", "confirmed"),
+    (seen(status=exit_code(1)), "nonzero_exit", "confirmed"),
+    (blind(status=exit_code(1)), "nonzero_exit", "probable"),  # an older gunicorn's timeout ends so too
     (seen(status=exit_code(1), heartbeat_age=31.0, master_signal="term"), "nonzero_exit", "confirmed"),
     # ends that were asked for, by exit code or by SIGTERM
     (seen(status=exit_code(0), recycle_logged=True), "max_requests", "confirmed"),
@@ -113,6 +121,11 @@ def test_every_verdict_gives_its_evidence_in_words() -> None:
 
 def test_every_cause_is_reached_by_the_table() -> None:
     assert {cause for _, cause, _ in TABLE} == set(CAUSES)
+
+
+def test_a_log_that_was_not_read_is_no_evidence() -> None:
+    words = "; ".join(judge(seen(status=KILL, log_tells_kills=False)).evidence)
+    assert "gunicorn" not in words
 
 
 def test_what_is_missing_for_certainty_is_named() -> None:

@@ -125,6 +125,49 @@ def test_the_successor_of_an_upgrade_is_an_own_master_not_a_worker(host: Host) -
     assert app.tally.exits["unknown"] == 0
 
 
+def test_a_successor_is_found_at_once_so_that_no_boot_of_its_is_missed(host: Host) -> None:
+    host.passes(6)
+    add(host.proc, 200, GUNICORN, ppid=MASTER, environ=(f"GUNICORN_PID={MASTER}",))
+    host.events = [Fork(MASTER, 200), Exec(200)]
+    assert len(host.passes(0.1).masters) == 2  # sooner than the next search is due
+    host.events = [Fork(200, 201), Exit(201, 7 << 8)]
+    host.passes(0.1)
+    assert host.exits() == {"nonzero_exit": 1}
+
+
+def test_a_fork_of_a_hook_or_the_dirty_arbiter_is_no_worker(host: Host) -> None:
+    add(host.proc, 103, GUNICORN, ppid=MASTER, beats=103)
+    host.events = [Fork(MASTER, 103)]
+    host.passes()
+    assert pids(host.passes()) == {101: 0, 102: 1}
+    host.events = [Exit(103, 1 << 8)]
+    host.passes()
+    assert host.exits() == {}
+    assert host.passes().tally.boots == 0
+
+
+def test_a_fork_that_the_log_never_calls_a_worker_ends_unjudged(host: Host) -> None:
+    add(host.proc, 103, GUNICORN, ppid=MASTER, beats=103)
+    host.worker(104)
+    host.says(MASTER, "Listening")
+    host.says(104, "Booting worker with pid: 104")
+    host.events = [Fork(MASTER, 103), Fork(MASTER, 104), Exit(103, 7 << 8), Exit(104, 7 << 8)]
+    host.passes(0.1)
+    end(host.proc, 103)
+    end(host.proc, 104)
+    assert host.exits() == {"nonzero_exit": 1}
+    assert host.passes().tally.boots == 1
+
+
+def test_a_worker_that_lets_go_of_its_heartbeat_to_exit_is_still_a_worker(host: Host) -> None:
+    add(host.proc, 103, GUNICORN, ppid=MASTER, beats=103)
+    host.events = [Fork(MASTER, 103)]
+    host.passes()
+    host.events = [Exit(103, 7 << 8)]
+    host.passes(0.1)
+    assert host.exits() == {"nonzero_exit": 1}
+
+
 def test_an_end_seen_as_zombie_then_by_event_and_log_is_counted_once(host: Host) -> None:
     end(host.proc, 101)
     assert pids(host.passes()) == {102: 1}

@@ -69,7 +69,7 @@ class Gunicorn:
 
 
 @contextlib.contextmanager
-def gunicorn(
+def gunicorn(  # noqa: PLR0913 - what a test may want of a gunicorn
     name: str,
     folder: Path,
     *flags: str,

@@ -18,8 +18,12 @@ def add(  # noqa: PLR0913 - what a process is
     ppid: int = 1,
     environ: tuple[str, ...] = (),
     ticks: int | None = None,
+    beats: int | None = None,
 ) -> None:
-    """Add a process, or put another in the place of an earlier one; it started ``ticks`` after boot."""
+    """Add a process, or put another in the place of an earlier one; it started ``ticks`` after boot.
+
+    One with a parent is a worker: the two share a heartbeat, or ``beats`` is another process that shares it.
+    """
     folder = proc / str(pid)
     (folder / f"task/{pid}").mkdir(parents=True, exist_ok=True)
     (folder / f"task/{pid}/children").touch()
@@ -28,6 +32,9 @@ def add(  # noqa: PLR0913 - what a process is
     (folder / "status").write_text(f"Name:\tgunicorn\nPid:\t{pid}\nNSpid:\t{pid}\n")
     (folder / "cgroup").write_text("0::/\n")
     (folder / "fd").mkdir(exist_ok=True)
+    if ppid != 1:
+        for owner in (pid, ppid if beats is None else beats):
+            _hold(proc / f"{owner}/fd/{pid + 10}", f"/tmp/wgunicorn-{pid} (deleted)")  # noqa: S108 - only a name
     _stat(proc, pid, "S", ppid, pid * 10 if ticks is None else ticks)
     parent = proc / f"{ppid}/task/{ppid}/children"
     if parent.exists() and str(pid) not in parent.read_text().split():
@@ -39,6 +46,11 @@ def end(proc: Path, pid: int) -> None:
     fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
     (proc / str(pid) / "cmdline").write_text("")
     _stat(proc, pid, "Z", int(fields[1]), int(fields[19]))
+
+
+def _hold(descriptor: Path, name: str) -> None:
+    if descriptor.parent.exists() and not descriptor.is_symlink():
+        descriptor.symlink_to(name)
 
 
 def _stat(proc: Path, pid: int, state: str, ppid: int, ticks: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from floodmark.gunicorn import settings
+from floodmark.sources import heartbeat
 from floodmark.sources.procfs import process
 from floodmark.sources.procfs.process import Identity
 
@@ -66,7 +67,7 @@ def arguments(cmdline: Sequence[str]) -> list[str] | None:
 
 
 def is_worker(proc: Path, pid: int, master: int) -> bool:
-    """Tell whether a master's child is a worker: no program that it runs, and not its successor.
+    """Tell whether a master's child is a worker: no program that it runs, no other fork, not its successor.
 
     Raises:
         OSError: one of the two has ended.
@@ -76,7 +77,12 @@ def is_worker(proc: Path, pid: int, master: int) -> bool:
         raise ProcessLookupError(pid)
     if title := _title(cmdline):
         return title["role"] == "worker"
-    return cmdline == process.read_cmdline(proc, master) and not _is_successor(proc, pid, master)
+    if cmdline != process.read_cmdline(proc, master) or _is_successor(proc, pid, master):
+        return False
+    try:
+        return heartbeat.shared(proc, pid, master)
+    except PermissionError:
+        return True
 
 
 def masters(
@@ -184,7 +190,7 @@ def _version(proc: Path, pid: int, cmdline: Sequence[str], environ: Mapping[str,
             continue
         pattern = f"{prefix.lstrip('/')}/lib/python3*/*-packages/gunicorn-*.dist-info"
         try:
-            found = next(root.glob(pattern), None)
+            found = min(root.glob(pattern), default=None)  # read to its end: what is left open warns
         except OSError:
             continue
         if found:

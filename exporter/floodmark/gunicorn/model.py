@@ -52,7 +52,9 @@ class Worker:
         namespace_pid: its pid as gunicorn's log has it.
         slot: its stable number among its app's live workers, from 0.
         started: Unix time.
-        sure: seen to be a worker; before that it may still turn out to be a program that the master runs.
+        sure: seen to be a worker; before that it may still turn out to be another child of the master.
+        doubted: it didn't look like a worker once, as one doesn't that is about to exit.
+        named: gunicorn's log calls it a worker.
         ended: steady time of its end, None while it lives.
         order: the signal to its master (hup, term, ...) by which it was told to end.
         died: Unix time of its end, None while it lives or where nothing told.
@@ -65,6 +67,8 @@ class Worker:
     slot: int
     started: float
     sure: bool
+    doubted: bool = False
+    named: bool = False
     heartbeat: Heartbeat | None = None
     descriptor: int | None = None
     ended: float | None = None

@@ -141,6 +141,8 @@ def _signalled(evidence: Evidence, number: int) -> Verdict:
     if number in _CRASHES:
         if evidence.silent and number == signal.SIGABRT:  # what gunicorn sends at its timeout
             return Verdict("timeout", PROBABLE, ("ended by SIGABRT", *_heartbeat(evidence)))
+        if number == signal.SIGABRT and not evidence.timeout_tells:
+            return Verdict("crash_signal", PROBABLE, ("ended by SIGABRT", *_missing(evidence)))
         return Verdict("crash_signal", CONFIRMED, (f"ended by {_name(number)}",))
     if number == signal.SIGTERM:
         return _asked_to_end(evidence, "ended by SIGTERM")
@@ -153,11 +155,15 @@ def _killed(evidence: Evidence) -> Verdict:
     if _STOPS.get(evidence.master_signal or "") == "shutdown":
         words = f"the master was stopping ({evidence.master_signal}) and its grace had run out"
         return Verdict("shutdown_kill", CONFIRMED, ("ended by SIGKILL", words))
+    if evidence.master_gone and not evidence.log_tells_all:  # its log would have had the order to stop
+        return Verdict("shutdown_kill", PROBABLE, ("ended by SIGKILL", "its master ended too"))
     if evidence.silent:
         return Verdict("timeout", PROBABLE, ("ended by SIGKILL", *_heartbeat(evidence)))
     if evidence.timeout_tells and evidence.oom_tells:
         confidence = CONFIRMED if evidence.log_tells_kills else PROBABLE
-        denials = ("no OOM kill in the kernel's records", "no timeout in gunicorn's")
+        denials = ["no OOM kill in the kernel's records"]
+        if evidence.log_tells_kills:
+            denials.append("no timeout in gunicorn's")
         return Verdict("external_kill", confidence, ("ended by SIGKILL", *denials, *_heartbeat(evidence)))
     return Verdict("sigkill_unknown", POSSIBLE, ("ended by SIGKILL", *_missing(evidence)))
 
@@ -169,6 +175,8 @@ def _exited(evidence: Evidence, code: int) -> Verdict:
         return Verdict("timeout", PROBABLE, (f"exit code {code}", *_heartbeat(evidence)))
     if code in _BOOT_ERRORS:
         return Verdict("boot_error", CONFIRMED, (f"exit code {code}: {_BOOT_ERRORS[code]}",))
+    if code == 1 and not evidence.timeout_tells:  # up to 23.0 a worker at its timeout exits so too
+        return Verdict("nonzero_exit", PROBABLE, ("exit code 1", *_missing(evidence)))
     if code:
         return Verdict("nonzero_exit", CONFIRMED, (f"exit code {code}",))
     return _asked_to_end(evidence, "exit code 0")

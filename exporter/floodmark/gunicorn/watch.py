@@ -228,6 +228,7 @@ class Watch:
                 case Exec(pid):
                     for gunicorn, worker in self._find(pid):  # a program that the master runs
                         self._drop(gunicorn, worker)
+                        self._searched = float("-inf")  # after USR2 it is the next master
                 case Exit(pid, status):
                     for _, worker in self._find(pid):
                         self._end(worker, status)
@@ -261,12 +262,14 @@ class Watch:
             case Recycle(pid) if pid in by_log_pid:
                 by_log_pid[pid].recycle_logged = True
             case Ended(pid, status) if pid in by_log_pid:
+                by_log_pid[pid].named = True
                 self._end(by_log_pid[pid], status)
             case MasterSignal(_, name):
                 if name == "hup":
                     self._reloaded(gunicorn)
                 self._order(gunicorn, name)
             case Booting(pid) if pid in by_log_pid:
+                by_log_pid[pid].named = True
                 by_log_pid[pid].order = None  # it was made after the order
 
     def _reloaded(self, gunicorn: Gunicorn) -> None:
@@ -367,8 +370,10 @@ class Watch:
                     worker = worker or self._add(gunicorn, pid, sure=True)
                     worker.sure = True
                     self._tally(gunicorn).boots += boots
-                elif worker:
+                elif worker and worker.doubted:
                     self._drop(gunicorn, worker)
+                elif worker:
+                    worker.doubted = True
             except (OSError, ValueError):
                 continue
 
@@ -456,6 +461,9 @@ class Watch:
                     self._judge(gunicorn, worker)
 
     def _judge(self, gunicorn: Gunicorn, worker: Worker) -> None:
+        if gunicorn.log_at_info and not (worker.sure or worker.named) and worker.identity.start_ticks >= 0:
+            self._drop(gunicorn, worker)  # a worker's boot would be in the log: a hook forked it
+            return
         if worker.status is None and worker.descriptor is not None:
             worker.status = pidfd.exit_status(worker.descriptor)
         evidence = self._evidence(gunicorn, worker)

@@ -5,10 +5,13 @@
     [2026-11-20 07:44:16 +0000] [13252] [WARNING] Worker with pid 13930 was terminated due to signal 9
     [2026-11-20 07:44:18 +0000] [13254] [ERROR] Worker (pid:14738) exited with code 7.
     [2026-11-20 07:28:19 +0000] [31886] [INFO] Autorestarting worker after current request.
+    [2026-11-20 09:37:12 +0000] [31951] [WARNING] Maximum request limit of 20 exceeded. Terminating process.
     [2026-11-20 07:44:21 +0000] [13255] [INFO] Handling signal: hup
     [2026-11-20 07:44:21 +0000] [13301] [INFO] Booting worker with pid: 13301
 
-Pids are those of gunicorn's own pid namespace. A journal's or a log shipper's prefix is no hindrance.
+The second way to say that a worker is recycled is that of uvicorn's worker class. 21.2 to 23.0 call a signal
+with a core dump "code 139". Pids are those of gunicorn's own pid namespace. A journal's or a log shipper's
+prefix is no hindrance.
 """
 
 from __future__ import annotations
@@ -64,8 +67,8 @@ Event = Timeout | Ended | Recycle | MasterSignal | Booting
 _TELLS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], int], Event]], ...] = (
     (re.compile(r"WORKER TIMEOUT \(pid:(\d+)\)"), lambda found, _: Timeout(int(found[1]))),
     (
-        re.compile(r"Worker \(pid:(\d+)\) was sent (SIG\w+|signal \d+)!"),
-        lambda found, _: Ended(int(found[1]), _number(found[2])),
+        re.compile(r"Worker \(pid:(\d+)\) was sent (SIG\w+|signal \d+|code \d+)!"),
+        lambda found, _: Ended(int(found[1]), _status(found[2])),
     ),
     (
         re.compile(r"Worker with pid (\d+) was terminated due to signal (\d+)"),
@@ -76,7 +79,10 @@ _TELLS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], int], Event]], ...
         lambda found, _: Ended(int(found[1]), int(found[2]) << 8),
     ),
     (re.compile(r"Booting worker with pid: (\d+)"), lambda found, _: Booting(int(found[1]))),
-    (re.compile(r"Autorestarting worker after current request\."), lambda _, writer: Recycle(writer)),
+    (
+        re.compile(r"Autorestarting worker after current request\.|Maximum request limit of \d+ exceeded\."),
+        lambda _, writer: Recycle(writer),
+    ),
     (
         re.compile(r"Handling signal: (\w+)"),
         lambda found, writer: MasterSignal(writer, found[1].lower()),
@@ -110,7 +116,8 @@ def when(line: str) -> float | None:
     return datetime.fromisoformat(match[1] + match[2]).timestamp() if match else None
 
 
-def _number(name: str) -> int:
-    if name.startswith("signal "):
-        return int(name.removeprefix("signal "))
+def _status(name: str) -> int:
+    word, _, number = name.partition(" ")
+    if word in ("signal", "code"):  # a wait status: signal 9 is 9, with a core dump 9 + 128
+        return int(number)
     return signal.Signals[name] if name in signal.Signals.__members__ else 0

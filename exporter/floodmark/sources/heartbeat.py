@@ -12,7 +12,32 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+def shared(proc: Path, pid: int, master: int) -> bool:
+    """Tell whether a process holds a heartbeat file that its master holds too.
+
+    A worker does from its fork until it is about to exit. The dirty arbiter holds those of its own workers.
+
+    Raises:
+        PermissionError: another user's process, and no CAP_SYS_PTRACE.
+    """
+    held = {name for _, name in _links(proc, pid)}
+    return bool(held) and any(name in held for _, name in _links(proc, master))
+
+
+def _links(proc: Path, pid: int) -> Iterator[tuple[str, str]]:
+    """Yield each descriptor's path and the file it leads to."""
+    folder = f"{proc}/{pid}/fd"
+    for number in os.listdir(folder):  # noqa: PTH208 - names are wanted
+        link = f"{folder}/{number}"
+        try:
+            if "/wgunicorn-" in (name := os.readlink(link)):  # noqa: PTH115 - text is wanted
+                yield link, name
+        except FileNotFoundError:
+            continue
 
 
 class Heartbeat:
@@ -30,13 +55,10 @@ class Heartbeat:
         Raises:
             PermissionError: another user's process, and no CAP_SYS_PTRACE.
         """
-        folder = f"{proc}/{pid}/fd"
-        for number in os.listdir(folder):  # noqa: PTH208 - names are wanted
-            link = f"{folder}/{number}"
+        for link, _ in _links(proc, pid):
             try:
-                if "/wgunicorn-" in os.readlink(link):  # noqa: PTH115 - text is wanted
-                    # O_PATH asks for no right to the file itself, which belongs to the app's user.
-                    return cls(os.open(link, os.O_PATH | os.O_CLOEXEC))
+                # O_PATH asks for no right to the file itself, which belongs to the app's user.
+                return cls(os.open(link, os.O_PATH | os.O_CLOEXEC))
             except FileNotFoundError:
                 continue
         return None
