@@ -88,6 +88,7 @@ class Demo:
         self._start_exporter()
         self._start_alertmanager()
         self._start_prometheus()
+        self._await_statsd()
         self._start_app()
         threading.Thread(target=traffic.visit, args=(self.ports.app, self.stopping), daemon=True).start()
 
@@ -188,6 +189,14 @@ class Demo:
             self._folder / "floodmark.log",
         )
         self._exporter_started = time.monotonic()
+
+    def _await_statsd(self) -> None:
+        # Gunicorn logs a traceback for each packet that nobody receives.
+        deadline = time.monotonic() + _START
+        while _status(self.ports.exporter, "/healthz") is None and self._exporter.died() is None:
+            if time.monotonic() > deadline:
+                raise TroubleError(_silence(self.parts, self._exporter.name))
+            time.sleep(0.05)
 
     def _start_slack(self, cleanup: contextlib.ExitStack) -> None:
         (self._folder / "webhook").touch(0o600)

@@ -193,4 +193,5 @@ def test_without_any_right_it_serves_says_what_is_missing_and_never_claims_too_m
             assert "CAP_SYSLOG" in lacks["kernel_log"]["grant"]
             assert "CAP_SYS_PTRACE" in lacks["heartbeat"]["grant"]
             assert f"{app.log}: Permission denied" in lacks["gunicorn_log"]["msg"]
+            assert "chmod" in lacks["gunicorn_log"]["grant"]
             assert len(said) == len(lacks), "each lack is said once"

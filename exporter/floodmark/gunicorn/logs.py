@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from floodmark.gunicorn import find
 from floodmark.sources import dockerlog, journal
-from floodmark.sources.available import NO_DOCKER_LOG, NO_JOURNAL, NO_LOG, NO_OUTPUT, Lack
+from floodmark.sources.available import NO_DOCKER_LOG, NO_JOURNAL, NO_LOG, NO_OUTPUT, UNREADABLE_LOG, Lack
 from floodmark.sources.dockerlog import DockerLog
 from floodmark.sources.journal import Journal
 from floodmark.sources.logtail import LogTail
@@ -37,26 +37,28 @@ def follow(
     file = _file(proc, root, master, configured, since)
     if isinstance(file, LogTail):
         return file
+    lack, problem = file
     if configured is None and (master.settings.text("errorlog") or "-") in _STDERR:
         output = _stderr(proc, root, master.identity.pid, since)
         if output:
             return output
-    return NO_LOG._replace(problem=NO_LOG.problem.format(file), grant=NO_LOG.grant.format(master.app))
+    return lack._replace(problem=lack.problem.format(problem), grant=lack.grant.format(master.app))
 
 
 def _file(
     proc: Path, root: Path, master: Master, configured: Path | None, since: Position | None
-) -> LogTail | str:
-    """Return the log that is a file, or what is wrong with it."""
-    problem = ""
+) -> LogTail | tuple[Lack, str]:
+    """Return the log that is a file, or what is missing and the problem with it."""
+    lack, problem = NO_LOG, ""
     for path in find.log_paths(proc, root, master, configured):
         try:
             return LogTail(path, since=since)
         except OSError as error:
+            lack = UNREADABLE_LOG if isinstance(error, PermissionError) else NO_LOG
             problem = f"{configured or path}: {error.strerror}"
         except ValueError as error:
             problem = str(error)
-    return problem
+    return lack, problem
 
 
 def _stderr(proc: Path, root: Path, pid: int, since: Position | None) -> Log | Lack | None:

@@ -48,6 +48,11 @@ NO_LOG = Lack(
     "recycles, reloads and shutdowns can't be told apart; a timeout is at best probable",
     "start gunicorn with --error-logfile FILE that floodmark may read, or set apps: {{{}: {{log: FILE}}}}",
 )
+UNREADABLE_LOG = Lack(
+    NO_LOG.problem,
+    NO_LOG.costs,
+    "let floodmark's user read it (chmod, or the file's group), or CAP_DAC_READ_SEARCH",
+)
 NO_OUTPUT = Lack(
     "gunicorn's log can't be followed: it goes to its standard error, {}",
     NO_LOG.costs,
