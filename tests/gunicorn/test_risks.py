@@ -1,12 +1,15 @@
 """Risky settings, one table for all rules: what is said, and when nothing is."""
 
 import dataclasses
+import math
+from typing import Any
 
 import pytest
 
 from floodmark.gunicorn import risks
 from floodmark.gunicorn.risks import Running
 from floodmark.gunicorn.settings import Settings
+from floodmark.sources.proxyconf import ProxyTimeout
 
 MIB = 1 << 20
 SAFE = {
@@ -112,3 +115,26 @@ def test_the_advice_fits_the_numbers() -> None:
     assert jitter.advice == "--max-requests-jitter 50"
     (budget,) = risks.find([running(workers=11)], swap=1)
     assert budget.advice.startswith("--workers 10,")
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds", "problem"),
+    [
+        ({"timeout": 30}, 60.0, "timeout 30 s is below nginx's proxy_read_timeout (60 s)"),
+        ({"timeout": 30}, math.inf, "timeout 30 s is below nginx's proxy_read_timeout (no limit)"),
+        ({"timeout": 65}, 60.0, None),
+        ({"timeout": 0}, 60.0, None),  # no timeout at all
+        ({"timeout": 30, "threads": 4}, 60.0, None),  # no single request of a gthread worker can run into it
+    ],
+)
+def test_a_timeout_below_the_proxys_is_a_risk_for_sync_workers(
+    settings: dict[str, Any], seconds: float, problem: str | None
+) -> None:
+    proxy = ProxyTimeout("nginx's proxy_read_timeout", seconds)
+    found = [
+        risk.problem
+        for risk in risks.find(
+            [running(**({"worker_class": "sync", "threads": 1} | settings))], swap=1, proxies=[proxy]
+        )
+    ]
+    assert found == ([problem] if problem else [])

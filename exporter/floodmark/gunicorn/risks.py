@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from floodmark.gunicorn.settings import Settings
+    from floodmark.sources.proxyconf import ProxyTimeout
 
 _MIB = 1 << 20
 
@@ -126,6 +128,20 @@ def _statsd_without_prefix(running: Sequence[Running]) -> Iterator[Risk]:
         )
 
 
+def _gives_up_before_the_proxy(running: Sequence[Running], proxies: Sequence[ProxyTimeout]) -> Iterator[Risk]:
+    for each, proxy in itertools.product(running, proxies):
+        timeout = each.settings.number("timeout")
+        # Of the other classes no single request can run into it.
+        if each.settings.worker_class == "sync" and timeout and timeout < proxy.seconds:
+            limit = "no limit" if math.isinf(proxy.seconds) else f"{proxy.seconds:g} s"
+            yield Risk(
+                (each.app,),
+                f"timeout {timeout:g} s is below {proxy.name} ({limit})",
+                "a slow request costs its worker, and shows as a 502, before the proxy would give up on it",
+                "a time limit on what the app waits for; then the proxy's a little below gunicorn's",
+            )
+
+
 def _host(settings: Settings) -> str:
     return settings.text("statsd_host") or ""
 
@@ -140,14 +156,16 @@ _RULES = (
 )
 
 
-def find(running: Sequence[Running], swap: int | None) -> list[Risk]:
+def find(running: Sequence[Running], swap: int | None, proxies: Sequence[ProxyTimeout] = ()) -> list[Risk]:
     """Return the risks of these settings; what is unknown is none.
 
     Args:
         running: every master of the host.
         swap: of the host in bytes, None where unknown.
+        proxies: how long the proxies of the host wait for an answer.
     """
     found = [risk for rule in _RULES for risk in rule(running)]
+    found += _gives_up_before_the_proxy(running, proxies)
     if swap == 0 and running:
         advice = "fallocate -l 1G /swapfile && chmod 600 /swapfile && mkswap /swapfile && swapon /swapfile"
         costs = (
