@@ -131,10 +131,6 @@ def test_a_timeout_below_the_proxys_is_a_risk_for_sync_workers(
     settings: dict[str, Any], seconds: float, problem: str | None
 ) -> None:
     proxy = ProxyTimeout("nginx's proxy_read_timeout", seconds)
-    found = [
-        risk.problem
-        for risk in risks.find(
-            [running(**({"worker_class": "sync", "threads": 1} | settings))], swap=1, proxies=[proxy]
-        )
-    ]
+    sync: dict[str, Any] = {"worker_class": "sync", "threads": 1}
+    found = [risk.problem for risk in risks.find([running(**sync | settings)], swap=1, proxies=[proxy])]
     assert found == ([problem] if problem else [])
