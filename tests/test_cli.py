@@ -69,3 +69,15 @@ def test_no_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None
         main([])
     assert raised.value.code == 2
     assert "COMMAND" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    floodmark = Path(sys.executable).with_name("floodmark")
+    done = subprocess.run(
+        ["sh", "-c", f"{floodmark} check --json | true; {floodmark} --help | head -1"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr

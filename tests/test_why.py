@@ -100,7 +100,7 @@ shop: worker 2 killed by the kernel: out of memory
   cause     oom_kill, confirmed
   evidence  kernel log: killed process 4711 for memory (host limit)
             180 MiB anonymous memory
-  worker    pid 4711, lived 1 d 1 h, 180 MiB resident, 190 MiB at its most
+  worker    pid 4711, lived 1 d 1 h, 180 MiB at the last look, 190 MiB at most
   next      - The host's 1.0 GiB were used up: run fewer workers than 8
               (--workers), or take a host with more memory.
             - This host has no swap. Some gives you time to act, no cure:
@@ -145,7 +145,7 @@ def test_the_newest_come_last_and_the_rest_is_a_flag_away(exporter: Exporter) ->
     assert (status, err) == (0, "")
     assert [line.partition(":")[0] for line in out.splitlines() if line.startswith("app")] == ["app5", "app6"]
     assert "The last 2 of 7 unwanted deaths since" in out
-    assert "floodmark why --last 7" in out
+    assert "More: --last 7" in out
     assert "\x1b" not in out
 
 

@@ -56,6 +56,7 @@ TABLE = [
     (seen(status=KILL), "external_kill", "confirmed"),
     (seen(status=KILL, log_tells_kills=False), "external_kill", "probable"),
     (seen(status=KILL, oom_tells=False), "sigkill_unknown", "possible"),
+    (seen(status=KILL, oom_in_doubt=True), "sigkill_unknown", "possible"),
     (seen(status=KILL, log_tells_kills=False, heartbeat_age=None), "sigkill_unknown", "possible"),
     (seen(status=KILL, log_tells_kills=False, timeout=None), "sigkill_unknown", "possible"),
     (blind(status=KILL), "sigkill_unknown", "possible"),

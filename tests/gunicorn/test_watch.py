@@ -230,7 +230,10 @@ def test_without_the_kernels_log_a_cgroups_counter_explains_one_end_soon_after(t
     host.says(MASTER, "Listening")
     host.passes()
     counter.write_text("oom_kill 6\n")
-    host.events = [Exit(101, 9), Exit(102, 9)]
+    host.events = [Exit(101, 9)]
+    host.passes(0.1)
+    assert host.exits() == {"oom_kill": 1}
+    host.events = [Exit(102, 9)]
     host.passes(0.1)
     assert host.exits() == {"oom_kill": 1, "external_kill": 1}
     counter.write_text("oom_kill 7\n")  # of another process in there
@@ -239,6 +242,25 @@ def test_without_the_kernels_log_a_cgroups_counter_explains_one_end_soon_after(t
     host.events = [Exit(103, 9)]
     host.passes(0.1)
     assert host.exits() == {"oom_kill": 1, "external_kill": 2}
+
+
+def test_of_two_killed_at_once_a_cgroups_counter_names_neither(tmp_path: Path) -> None:
+    cgroup = tmp_path / "sys/fs/cgroup"
+    cgroup.mkdir(parents=True)
+    (cgroup / "cgroup.procs").touch()
+    counter = cgroup / "memory.events"
+    counter.write_text("oom_kill 5\n")
+    host = Host(tmp_path, kernel_log=False)
+    for pid in (101, 102):
+        host.worker(pid)
+    host.passes()
+    host.says(MASTER, "Listening")
+    host.events = [Exit(101, 9)]
+    host.passes(0.1)
+    counter.write_text("oom_kill 6\n")  # the second one's
+    host.events = [Exit(102, 9)]
+    host.passes(0.5)
+    assert host.exits() == {"sigkill_unknown": 2}
 
 
 def test_a_reload_reads_the_settings_again(host: Host) -> None:

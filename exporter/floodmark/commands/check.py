@@ -20,9 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from floodmark import config
+from floodmark.collectors.gunicorn import collect
+from floodmark.facts import Facts
 from floodmark.gunicorn import asked, risks
+from floodmark.gunicorn.proportional import ProportionalMemory
 from floodmark.gunicorn.risks import Risk, Running
+from floodmark.gunicorn.sockets import Sockets
 from floodmark.gunicorn.watch import LOOK, Watch
+from floodmark.requests import Requests
 from floodmark.sources import control, kernel, proxyconf
 from floodmark.sources.available import Available, Lack
 from floodmark.sources.procfs import meminfo, process
@@ -125,6 +130,7 @@ def look(settings: config.Config) -> Report:
         time.sleep(LOOK)  # a worker that was just forked shows its heartbeat only now
         watch.advance()
         apps = watch.state()
+        _try_all(settings.root, proc, watch, available)
     finally:
         heard.close()
     if "exit_status" not in available.by_source():
@@ -141,6 +147,15 @@ def look(settings: config.Config) -> Report:
     )
 
 
+def _try_all(root: Path, proc: Path, watch: Watch, available: Available) -> None:
+    """Make a page of the gunicorns as serve does: sources that are used only then show what they lack."""
+    sockets = Sockets(proc, available, ask_kernel=kernel.is_own(proc))
+    proportional = ProportionalMemory(proc, available)
+    proportional.read(watch.state())
+    for _ in collect(Facts(root, proc, watch, Requests(), sockets, proportional)):
+        pass
+
+
 def _found(proc: Path, app: AppState, master: Master) -> Found:
     return Found(
         app.name,
@@ -154,8 +169,15 @@ def _found(proc: Path, app: AppState, master: Master) -> Found:
 
 def _missing(lacks: Sequence[tuple[str, str, Lack | None]]) -> Iterator[Missing]:
     known = [(source, lack, app) for source, app, lack in lacks if lack]
-    for (source, lack), group in itertools.groupby(sorted(known), key=lambda each: each[:2]):
-        yield Missing(source, tuple(app for _, _, app in group if app), *lack)
+    # The same grant mends the same problem of several apps, whatever files they have it with.
+    same = sorted(known, key=lambda each: (each[0], each[1].costs, each[1].grant, each[1].problem))
+    for (source, costs, grant), group in itertools.groupby(
+        same, key=lambda each: (each[0], each[1].costs, each[1].grant)
+    ):
+        members = list(group)
+        problems = dict.fromkeys(lack.problem for _, lack, _ in members)
+        apps = tuple(app for _, _, app in members if app)
+        yield Missing(source, apps, "; ".join(problems), costs, grant)
 
 
 def _running(root: Path, proc: Path, app: AppState, memory: int) -> Iterator[Running]:

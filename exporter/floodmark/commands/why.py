@@ -157,7 +157,7 @@ def _tell(since: float, shown: list[Death], count: int, app: str | None, out: Te
     last = f"The last {len(shown)} of {count}" if len(shown) < count else f"{count}"
     ending = [f"{last} unwanted death{'s' * (count > 1)}{of} since {_local(since)}"]
     if len(shown) < count:
-        ending.append(f"More: floodmark why --last {count}")
+        ending.append(f"More: --last {count}")
     out.writelines(f"{_DIM}{line}{_PLAIN}\n" if colour else f"{line}\n" for line in ending)
 
 
@@ -201,9 +201,9 @@ def _worker(death: Death) -> str:
     if death.age is not None:
         parts.append(f"lived {_span(death.age)}")
     if death.resident_bytes is not None:
-        parts.append(f"{death.resident_bytes / 2**20:.0f} MiB resident")
+        parts.append(f"{death.resident_bytes / 2**20:.0f} MiB at the last look")
     if death.peak_bytes is not None:
-        parts.append(f"{death.peak_bytes / 2**20:.0f} MiB at its most")
+        parts.append(f"{death.peak_bytes / 2**20:.0f} MiB at most")
     return ", ".join(parts)
 
 

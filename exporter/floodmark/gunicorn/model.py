@@ -56,6 +56,7 @@ class Worker:
         doubted: it didn't look like a worker once, as one doesn't that is about to exit.
         named: gunicorn's log calls it a worker.
         ended: steady time of its end, None while it lives.
+        oom_in_doubt: its cgroup counted fewer OOM kills than workers that may have died of one.
         order: the signal to its master (hup, term, ...) by which it was told to end.
         died: Unix time of its end, None while it lives or where nothing told.
         memory: resident memory and its peak in bytes at the last look, None before the first.
@@ -78,6 +79,7 @@ class Worker:
     aborted: bool = False
     recycle_logged: bool = False
     order: str | None = None
+    oom_in_doubt: bool = False
     died: float | None = None
     memory: tuple[int, int] | None = None
     recovered: bool = False

@@ -60,6 +60,17 @@ def _no_recycling(running: Sequence[Running]) -> Iterator[Risk]:
             )
 
 
+def _no_timeout(running: Sequence[Running]) -> Iterator[Risk]:
+    for each in running:
+        if each.settings.number("timeout") == 0:
+            yield Risk(
+                (each.app,),
+                "no timeout",
+                "a worker that hangs hangs for ever, and with the last of them the site",
+                "--timeout 30, or as long as the slowest request may take",
+            )
+
+
 def _recycled_together(running: Sequence[Running]) -> Iterator[Risk]:
     for each in running:
         limit, workers = each.settings.number("max_requests"), each.settings.number("workers")
@@ -148,6 +159,7 @@ def _host(settings: Settings) -> str:
 
 _RULES = (
     _no_recycling,
+    _no_timeout,
     _recycled_together,
     _over_budget,
     _one_control_socket,

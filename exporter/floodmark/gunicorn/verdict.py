@@ -62,6 +62,7 @@ class Evidence:
         status: wait status, None where no source told.
         oom_kill: the kernel log's record that names the worker.
         cgroup_oom: the OOM counter of the worker's own cgroup rose for a death that no record names.
+        oom_in_doubt: that counter rose for another that ended at the same time, or for this one.
         timeout_logged: gunicorn logged WORKER TIMEOUT for it.
         aborted: its master told over the control socket that it gave it up.
         recycle_logged: it logged that it reached max_requests.
@@ -77,6 +78,7 @@ class Evidence:
     status: int | None = None
     oom_kill: OomKill | None = None
     cgroup_oom: bool = False
+    oom_in_doubt: bool = False
     timeout_logged: bool = False
     aborted: bool = False
     recycle_logged: bool = False
@@ -159,11 +161,11 @@ def _killed(evidence: Evidence) -> Verdict:
         return Verdict("shutdown_kill", PROBABLE, ("ended by SIGKILL", "its master ended too"))
     if evidence.silent:
         return Verdict("timeout", PROBABLE, ("ended by SIGKILL", *_heartbeat(evidence)))
-    if evidence.timeout_tells and evidence.oom_tells:
+    if evidence.timeout_tells and evidence.oom_tells and not evidence.oom_in_doubt:
         confidence = CONFIRMED if evidence.log_tells_kills else PROBABLE
-        denials = ["no OOM kill in the kernel's records"]
+        denials = ["no sign of an OOM kill"]
         if evidence.log_tells_kills:
-            denials.append("no timeout in gunicorn's")
+            denials.append("no timeout in gunicorn's log")
         return Verdict("external_kill", confidence, ("ended by SIGKILL", *denials, *_heartbeat(evidence)))
     return Verdict("sigkill_unknown", POSSIBLE, ("ended by SIGKILL", *_missing(evidence)))
 
@@ -214,12 +216,14 @@ def _heartbeat(evidence: Evidence) -> tuple[str, ...]:
 
 def _missing(evidence: Evidence) -> tuple[str, ...]:
     missing = []
+    if evidence.oom_in_doubt:
+        missing.append("its cgroup counted an OOM kill, of it or of another that was killed just then")
     if not evidence.timeout_tells:
-        missing.append("neither gunicorn's log nor its heartbeat could be read")
+        missing.append("no source that would have told of a timeout (gunicorn's log, heartbeat)")
     elif not evidence.log_tells_all:
         missing.append("gunicorn's log wasn't read at level info")
     if not evidence.oom_tells:
-        missing.append("neither the kernel's log nor the cgroup could be read")
+        missing.append("no source that would have told of an OOM kill (the kernel's log, the cgroup)")
     return tuple(missing)
 
 

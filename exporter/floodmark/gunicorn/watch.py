@@ -485,7 +485,7 @@ class Watch:
             "worker ended",
             extra={
                 "app": gunicorn.master.app,
-                "worker": worker.slot,
+                "worker": worker.slot if worker.slot >= 0 else "unknown",
                 "pid": worker.identity.pid,
                 "cause": found.cause,
                 "confidence": found.confidence,
@@ -496,10 +496,12 @@ class Watch:
 
     def _evidence(self, gunicorn: Gunicorn, worker: Worker) -> Evidence:
         kill, _ = self._kills.pop(worker.identity.pid, (None, 0.0))
+        cgroup_oom = self._unexplained_oom_kill(gunicorn, worker)
         evidence = Evidence(
             status=worker.status,
             oom_kill=kill,
-            cgroup_oom=self._unexplained_oom_kill(gunicorn, worker),
+            cgroup_oom=cgroup_oom,
+            oom_in_doubt=worker.oom_in_doubt,
             timeout_logged=worker.timeout_logged,
             aborted=worker.aborted,
             recycle_logged=worker.recycle_logged,
@@ -519,9 +521,28 @@ class Watch:
 
     def _unexplained_oom_kill(self, gunicorn: Gunicorn, worker: Worker) -> bool:
         """Take one of the cgroup's OOM kills, which names no victim, for this end."""
-        if worker.recovered or not gunicorn.oom_kills or worker.status not in (None, signal.SIGKILL):
+        kills = len(gunicorn.oom_kills)
+        if worker.recovered or not kills or worker.oom_in_doubt or not _may_be_killed(worker):
             return False
-        gunicorn.oom_kills.pop()
+        sharing = (
+            [each for each in self._gunicorns if each.cgroup and each.cgroup.path == gunicorn.cgroup.path]
+            if gunicorn.cgroup
+            else []
+        )
+        ended = [
+            each
+            for other in sharing
+            for each in other.workers.values()
+            if each.ended is not None and _may_be_killed(each)
+        ]
+        if len(ended) > kills:  # which of them was it?
+            for each in ended:
+                each.oom_in_doubt = True
+            for other in sharing:
+                other.oom_kills.clear()
+            return False
+        for other in sharing:
+            del other.oom_kills[:1]
         return True
 
     def _drop(self, gunicorn: Gunicorn, worker: Worker) -> None:
@@ -692,6 +713,10 @@ class Watch:
 
 def _copy(tally: Tally) -> Tally:
     return dataclasses.replace(tally, exits=dict(tally.exits))
+
+
+def _may_be_killed(worker: Worker) -> bool:
+    return worker.status in (None, signal.SIGKILL) and not worker.timeout_logged
 
 
 def _was_killed(status: int | None) -> bool:
