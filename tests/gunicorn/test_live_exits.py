@@ -195,3 +195,33 @@ def test_without_any_right_it_serves_says_what_is_missing_and_never_claims_too_m
             assert f"{app.log}: Permission denied" in lacks["gunicorn_log"]["msg"]
             assert "chmod" in lacks["gunicorn_log"]["grant"]
             assert len(said) == len(lacks), "each lack is said once"
+
+
+def test_of_a_kill_and_an_oom_kill_at_once_none_is_called_the_other_where_the_kernels_log_is_closed(
+    tmp_path: Path,
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root has a right to give up here")
+    try:
+        cgroup = memory_cgroup.make(f"floodmark-both-{os.getpid()}", 128 << 20)
+    except memory_cgroup.NoCgroupError as error:
+        pytest.skip(f"no memory cgroup may be made here: {error}")
+    with contextlib.ExitStack() as stack:
+        stack.callback(cgroup.remove)
+        app = stack.enter_context(gunicorn("both", tmp_path, enter=cgroup.entering))
+        watcher = stack.enter_context(floodmark(tmp_path, prefix=("setpriv", "--bounding-set", "-all")))
+        os.kill(app.workers()[0], signal.SIGKILL)
+        app.get("/keep?200")
+        until(lambda: len(watcher.ends(app.name)) >= 2, 15, "both are judged")
+        # The counter rises for one of them and names none; by chance the kill is judged before it rises.
+        assert sorted(watcher.ends(app.name)) in (
+            [("sigkill_unknown", "possible")] * 2,
+            [("external_kill", "confirmed"), ("oom_kill", "probable")],
+        )
+        by_pid = {
+            line["pid"]: line["cause"]
+            for line in watcher.lines()
+            if line.get("app") == app.name and "cause" in line
+        }
+        first = min(by_pid, key=int)
+        assert by_pid[first] != "oom_kill"
