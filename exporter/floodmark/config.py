@@ -28,6 +28,12 @@ class ConfigError(Exception):
     """What is wrong, where it stands, and what would be right; one line, for a person."""
 
 
+def no_host(root: Path, error: OSError | ValueError) -> ConfigError:
+    """Return the error of a root folder in which no host's /proc can be read."""
+    reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+    return ConfigError(f"--root {root}: no /proc of a host in there: {reason}")
+
+
 class Address(NamedTuple):
     """Where to listen: host (no brackets around IPv6) and port."""
 

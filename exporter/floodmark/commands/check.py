@@ -124,7 +124,7 @@ def look(settings: config.Config) -> Report:
         heard = kernel.listen(settings.root, proc, available)
         watch = Watch(settings.root, proc, settings.apps, available, kernel=heard)
     except (OSError, ValueError) as error:
-        raise config.ConfigError(f"--root {settings.root}: no /proc of a host in there: {error}") from error
+        raise config.no_host(settings.root, error) from error
     try:
         watch.advance()
         time.sleep(LOOK)  # a worker that was just forked shows its heartbeat only now

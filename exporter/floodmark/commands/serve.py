@@ -73,9 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         heard = kernel.listen(settings.root, proc, available)
         watch = Watch(settings.root, proc, settings.apps, available, kernel=heard)
     except (OSError, ValueError) as error:
-        raise config.ConfigError(
-            f"--root {settings.root}: no /proc of a host in there: {_reason(error)}"
-        ) from error
+        raise config.no_host(settings.root, error) from error
     sockets = Sockets(proc, available, ask_kernel=kernel.is_own(proc))
     proportional = ProportionalMemory(proc, available)
     facts = Facts(settings.root, proc, watch, requests, sockets, proportional)
@@ -114,10 +112,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _start(name: str, target: Callable[[], None]) -> None:
     threading.Thread(target=target, name=name, daemon=True).start()
-
-
-def _reason(error: Exception) -> str:
-    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
 def _statsd_sockets(settings: Config, available: Available) -> dict[socket.socket, str]:
