@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy.demo import memory_cgroup
-from tests.support.live import BIN, ROOT, Floodmark, floodmark, until
+from tests.support.live import BIN, ROOT, Floodmark, floodmark, memory_limited, until
 
 pytestmark = [
     pytest.mark.live,
@@ -51,12 +51,8 @@ class Container:
 
 @pytest.fixture
 def container(tmp_path: Path) -> Iterator[Container]:
-    try:
-        cgroup = memory_cgroup.make(f"floodmark-container-{os.getpid()}", 128 << 20)
-    except memory_cgroup.NoCgroupError as error:
-        pytest.skip(f"no memory cgroup may be made here: {error}")
     with contextlib.ExitStack() as stack:
-        stack.callback(cgroup.remove)
+        cgroup = stack.enter_context(memory_limited("container", 128))
         started = Container("boxed", tmp_path, cgroup)
         stack.callback(started.process.wait, 10)
         stack.callback(started.process.kill)  # takes all in its pid namespace along

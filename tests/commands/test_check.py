@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from deploy.demo import memory_cgroup
 from floodmark.cli import main
 from floodmark.commands.check import Found, Missing, Report, lines
 from floodmark.gunicorn.risks import Risk
 from floodmark.sources.kernel import Kernel
-from tests.support.live import BIN, Gunicorn, gunicorn, until
+from tests.support.live import BIN, Gunicorn, gunicorn, memory_limited, until
 from tests.support.proc_tree import GUNICORN, add
 
 GOOD = Report((Found("shop", 561, "27.0.1", "gthread", 4, ()),), ("gunicorn_log", "kernel_log"), (), ())
@@ -191,12 +190,8 @@ def test_two_gunicorns_of_one_name_are_found_and_each_has_its_own_workers(checke
 
 @pytest.mark.live
 def test_workers_that_outgrow_their_memory_limit_are_found(tmp_path: Path) -> None:
-    try:
-        cgroup = memory_cgroup.make(f"floodmark-check-{os.getpid()}", 200 << 20)
-    except memory_cgroup.NoCgroupError as error:
-        pytest.skip(f"no memory cgroup may be made here: {error}")
     with contextlib.ExitStack() as stack:
-        stack.callback(cgroup.remove)
+        cgroup = stack.enter_context(memory_limited("check", 200))
         app = stack.enter_context(gunicorn("check-fat", tmp_path, *RECYCLED, enter=cgroup.entering))
         app.get("/keep?110")
         (problem,) = Checked({"fat": app}).risks("fat")

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from deploy.demo import memory_cgroup
-from tests.support.live import Floodmark, Gunicorn, floodmark, gunicorn, until
+from tests.support.live import Floodmark, Gunicorn, floodmark, gunicorn, memory_limited, until
 
 pytestmark = pytest.mark.live
 
@@ -100,12 +99,8 @@ def test_a_real_death_is_judged_right_with_certainty_and_counted_once(name: str,
 
 
 def test_an_oom_kill_by_the_kernel_is_proven_with_its_size(tmp_path: Path) -> None:
-    try:
-        cgroup = memory_cgroup.make(f"floodmark-test-{os.getpid()}", 128 << 20)
-    except memory_cgroup.NoCgroupError as error:
-        pytest.skip(f"no memory cgroup may be made here: {error}")
     with contextlib.ExitStack() as stack:
-        stack.callback(cgroup.remove)
+        cgroup = stack.enter_context(memory_limited("test", 128))
         app = stack.enter_context(gunicorn("oom", tmp_path, enter=cgroup.entering))
         watcher = stack.enter_context(floodmark(tmp_path))
         app.get("/keep?200")
@@ -202,12 +197,8 @@ def test_of_a_kill_and_an_oom_kill_at_once_none_is_called_the_other_where_the_ke
 ) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root has a right to give up here")
-    try:
-        cgroup = memory_cgroup.make(f"floodmark-both-{os.getpid()}", 128 << 20)
-    except memory_cgroup.NoCgroupError as error:
-        pytest.skip(f"no memory cgroup may be made here: {error}")
     with contextlib.ExitStack() as stack:
-        stack.callback(cgroup.remove)
+        cgroup = stack.enter_context(memory_limited("both", 128))
         app = stack.enter_context(gunicorn("both", tmp_path, enter=cgroup.entering))
         watcher = stack.enter_context(floodmark(tmp_path, prefix=("setpriv", "--bounding-set", "-all")))
         os.kill(app.workers()[0], signal.SIGKILL)

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from deploy.demo import memory_cgroup
 from floodmark import state
-from tests.support.live import Floodmark, Gunicorn, floodmark, gunicorn, until
+from tests.support.live import Floodmark, Gunicorn, floodmark, gunicorn, memory_limited, until
 
 pytestmark = pytest.mark.live
 
@@ -122,12 +121,8 @@ def test_workers_recycled_while_it_was_down_are_no_deaths(tmp_path: Path) -> Non
 
 
 def test_an_oom_kill_while_it_was_down_is_proven_by_the_kernels_log(tmp_path: Path) -> None:
-    try:
-        cgroup = memory_cgroup.make(f"floodmark-down-{os.getpid()}", 128 << 20)
-    except memory_cgroup.NoCgroupError as error:
-        pytest.skip(f"no memory cgroup may be made here: {error}")
     with contextlib.ExitStack() as stack:
-        stack.callback(cgroup.remove)
+        cgroup = stack.enter_context(memory_limited("down", 128))
         app = stack.enter_context(gunicorn("oom-down", tmp_path, enter=cgroup.entering))
         with again(tmp_path) as first:
             if first.values("floodmark_source_available", source="kernel_log") != {(): 1}:

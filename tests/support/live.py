@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from deploy.demo import memory_cgroup
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,6 +118,19 @@ def gunicorn(  # noqa: PLR0913 - what a test may want of a gunicorn
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
             process.wait(20)
+
+
+@contextlib.contextmanager
+def memory_limited(name: str, mebibytes: int) -> Iterator[memory_cgroup.MemoryCgroup]:
+    """Make a memory cgroup of that name for the time of a test; skip the test where none may be made."""
+    try:
+        cgroup = memory_cgroup.make(f"floodmark-{name}-{os.getpid()}", mebibytes << 20)
+    except memory_cgroup.NoCgroupError as error:
+        pytest.skip(f"no memory cgroup may be made here: {error}")
+    try:
+        yield cgroup
+    finally:
+        cgroup.remove()
 
 
 class Floodmark:
