@@ -1,0 +1,125 @@
+"""The agent in the master: what it did to its workers, how they ended, and the folding of their slabs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from floodmark.agent import ledger
+from floodmark.agent.ledger import Exit, Ledger
+from floodmark.agent.slab import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_ORDERS = ("hup", "int", "quit", "term", "ttou", "winch")
+_ENDING = frozenset({signal.SIGABRT, signal.SIGINT, signal.SIGKILL, signal.SIGQUIT, signal.SIGTERM})
+_KEPT = 64  # exits that wait for a ledger that can't be written
+
+
+class Attendant:
+    """Stands beside gunicorn's arbiter, by wrapping methods of the one object.
+
+    Gunicorn has no hooks for what it sends its workers, nor for one that failed to boot; child_exit comes when
+    the status is gone.
+
+    Args:
+        server: gunicorn's arbiter.
+        folder: the app's.
+        say: logs a line once.
+        hook: gives a configuration the hooks; a reload brings one that has none.
+    """
+
+    def __init__(
+        self,
+        server: Any,
+        folder: str,
+        say: Callable[[str], None],
+        hook: Callable[[Any], None],
+    ) -> None:
+        self.folder = folder
+        self._server = server
+        self._ledger = Ledger(folder)
+        self._say = say
+        self._order: str | None = None
+        self._sent: dict[int, list[str]] = {}
+        self._ordered: dict[int, str | None] = {}
+        self._ended: list[Exit] = []
+        self._folding = False
+        for name in _ORDERS:
+            _wrap(server, f"handle_{name}", before=lambda *_, name=name: self._note_order(name))
+        _wrap(server, "kill_worker", before=self._note_signal)
+        _wrap(server, "spawn_worker", before=lambda: hook(server.cfg))
+        _wrap(server, "reap_workers", before=self._peek, after=self.fold)
+        ledger.forget_old(os.path.dirname(folder), time.time())
+        self.fold()
+
+    def fold(self) -> None:
+        """Fold what the dead have counted; where that can't be now, the next time."""
+        if self._folding:  # up to gunicorn 23 workers are reaped in a signal handler, which may come here
+            return
+        self._folding = True
+        try:
+            self._ledger.fold(self._ended)
+            self._ended = []
+        except Exception:
+            self._say("adding up what dead workers counted")
+            del self._ended[:-_KEPT]
+        finally:
+            self._folding = False
+
+    def _note_order(self, name: str) -> None:
+        self._order = name
+
+    def _note_signal(self, pid: int, number: int) -> None:
+        if number in _ENDING:
+            self._ordered.setdefault(pid, self._order)
+            self._sent.setdefault(pid, []).append(signal.Signals(number).name)
+
+    def _peek(self, *_: object) -> None:
+        """Look at the ends that gunicorn is about to take from the kernel."""
+        for pid, worker in list(self._server.WORKERS.items()):
+            try:
+                seen = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if seen is None:
+                    continue
+                ticks = Identity.of(pid).ticks
+            except OSError:
+                continue
+            exited = seen.si_code == os.CLD_EXITED
+            ended = Exit(
+                pid,
+                ticks,
+                time.time(),
+                status=seen.si_status << 8 if exited else seen.si_status,
+                aborted=bool(getattr(worker, "aborted", False)),
+                signals=tuple(self._sent.pop(pid, ())),
+                order=self._ordered.pop(pid, None),
+            )
+            self._ended.append(ended)
+
+
+def _wrap(
+    server: Any,
+    name: str,
+    before: Callable[..., None],
+    after: Callable[[], None] | None = None,
+) -> None:
+    """Have something called around a method of this one object."""
+    own = getattr(server, name, None)
+    if own is None:
+        return
+
+    def wrapped(*arguments: object) -> object:
+        with contextlib.suppress(Exception):  # never into gunicorn; it costs one fact of one exit
+            before(*arguments)
+        try:
+            return own(*arguments)
+        finally:
+            if after is not None:
+                after()
+
+    setattr(server, name, wrapped)

@@ -1,0 +1,77 @@
+"""Python's garbage collector and heap, as JVM tools tell theirs: pauses, and what is left after a collection.
+
+The collector calls back before and after each run (gc.callbacks), never twice at a time: the rows here have
+one writer and need no lock, which a callback in the middle of anything could not wait for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import sys
+import time
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any
+
+from floodmark.agent.requests import COUNTED
+from floodmark.agent.slab import VALUES, Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from floodmark.agent.slab import Slab
+
+# Seconds. A young collection takes microseconds; a full one of a large heap holds all threads for a second.
+BOUNDS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+GENERATIONS = 3
+# A generation's other row: collections, objects collected, objects that can't be.
+COLLECTIONS, COLLECTED, UNCOLLECTABLE = 0, 1, 2
+# The generations after whose collection nothing is left that could be: in most builds the oldest one. A
+# free-threaded build has only one and calls it 0. 3.14.0 to 3.14.4 never collect the oldest by themselves but
+# a part of it at a time, which they call 1: garbage it hasn't come to yet is counted as live there.
+_OLDEST = 2
+_INCREMENTAL = (3, 14, 0) <= sys.version_info[:3] <= (3, 14, 4)
+FULL = frozenset({0, 1, 2} if "t" in sys.abiflags else {1, 2} if _INCREMENTAL else {_OLDEST})
+_PACE = 1.0  # seconds between looks after collections of younger ones: counting blocks walks the heap
+_SUM = VALUES - 1
+
+
+def watch(slab: Slab) -> Callable[[str, dict[str, int]], None]:
+    """Count this process's collections from now on; return the callback, for ``gc.callbacks.remove``."""
+    cells = slab.cells
+    pauses = [slab.row(f"pause {generation}") for generation in range(GENERATIONS)]
+    rows = [slab.row(f"gc {generation}") for generation in range(GENERATIONS)]
+    statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    page = os.sysconf("SC_PAGE_SIZE")
+    started, looked = 0.0, -_PACE
+
+    def live_set(now: float) -> None:
+        nonlocal looked
+        looked = now
+        _, resident, shared, *_ = os.pread(statm, 128, 0).split()
+        if COUNTED:
+            cells[Cell.LIVE_BLOCKS] = sys.getallocatedblocks()
+        cells[Cell.LIVE_BYTES] = (int(resident) - int(shared)) * page
+        cells[Cell.LIVE_TIME] = time.time()
+
+    def collected(phase: str, info: dict[str, Any]) -> None:
+        nonlocal started
+        now = time.perf_counter()
+        if phase == "start":
+            started = now
+            return
+        generation = info["generation"]
+        pause, row = pauses[generation], rows[generation]
+        cells[pause + bisect_left(BOUNDS, now - started)] += 1.0
+        cells[pause + _SUM] += now - started
+        cells[row + COLLECTIONS] += 1.0
+        cells[row + COLLECTED] += info["collected"]
+        cells[row + UNCOLLECTABLE] += info["uncollectable"]
+        cells[Cell.COLLECTIONS] += 1.0
+        if generation in FULL and (generation == _OLDEST or now - looked >= _PACE):
+            with contextlib.suppress(OSError, ValueError):
+                live_set(now)
+
+    gc.callbacks.append(collected)
+    return collected

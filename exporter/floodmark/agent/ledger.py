@@ -1,0 +1,291 @@
+"""An app's ledger: what its dead workers had counted, and how each of the last ones ended.
+
+One file of constant size beside the slabs, replaced as a whole: two lines of JSON, then spaces.
+
+    {"version": 1, "counts": {"request GET 200": [3, 1, ...], ...}, "folded": ["812-99134.slab", ...]}
+    [{"pid": 812, "ticks": 99134, "time": 1795167012.3, "status": 9, ...}, ...]
+
+A dead worker's slab is folded into it by its master. The counts, the slab's name in ``folded`` and how it
+ended come with one rename, only then is the slab removed: whoever is killed in between, the next who folds
+finds the name and counts nothing twice. Who reads takes the slabs first, then the ledger, and leaves out the
+slabs that are folded by then: no lock is needed for a sum that misses nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import operator
+import os
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from floodmark.agent import slab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from floodmark.agent.slab import Identity, Rows, Snapshot
+
+NAME = "ledger"
+VERSION = 1
+SIZE = 32768
+FOLDED = 64  # a reader sees slabs and ledger within milliseconds: so many don't die meanwhile
+QUOTAS = {"request": 20, "route": 64}  # rows of a kind; what comes beyond is its "other"
+OTHER = {"request": "request other other", "route": "route other"}
+_FORGOTTEN = 86400.0  # seconds after which an app's folder is removed, when nothing of it lives
+_WAIT = 0.1  # seconds for another master of the same app, as there are two during an upgrade
+
+
+class Exit(NamedTuple):
+    """How a worker ended, as its master saw it.
+
+    Attributes:
+        pid: in the app's pid namespace.
+        ticks: its start time in clock ticks since boot; together they identify it.
+        time: Unix time at which its master reaped it.
+        status: wait status, None where it was another master's.
+        aborted: gunicorn gave it up for its silence.
+        signals: what its master sent it, oldest first: SIGABRT, SIGTERM, SIGKILL.
+        order: the last signal that the master had handled before the first of those: hup, term, ttou, ...
+        recycled: it had logged that it reached max_requests.
+        booted: its app was loaded.
+        left: it went through gunicorn's own way out, so nothing ended it from outside.
+        in_flight: requests it was serving, and for how many seconds.
+        stack: its threads' stacks at a SIGABRT.
+    """
+
+    pid: int
+    ticks: int
+    time: float
+    status: int | None = None
+    aborted: bool = False
+    signals: tuple[str, ...] = ()
+    order: str | None = None
+    recycled: bool = False
+    booted: bool = False
+    left: bool = False
+    in_flight: tuple[tuple[str, float], ...] = ()
+    stack: str | None = None
+
+
+class Counts(NamedTuple):
+    """The first line: rows of the dead, and the names of the slabs that are in them."""
+
+    rows: Rows
+    folded: list[str]
+
+
+def folder_of(base: str, app: str) -> str:
+    """Make an app's folder for this user, and return its path.
+
+    Raises:
+        OSError: it can't be made, or isn't this user's own.
+    """
+    own = os.path.join(base, f"floodmark-{os.geteuid()}")
+    path = os.path.join(own, "".join(each if each.isalnum() or each in ".-_:" else "_" for each in app)[:100])
+    for each in (own, path):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(each)
+            os.chmod(each, 0o755)  # noqa: S103 - whatever the umask is: floodmark may be another user
+        if os.lstat(each).st_uid != os.geteuid() or not os.path.isdir(each) or os.path.islink(each):
+            raise PermissionError(1, "not a folder of this user's own", each)
+    return path
+
+
+def slabs(folder: str) -> Iterator[tuple[str, Snapshot]]:
+    """Yield name and content of each slab; what isn't one, or is gone meanwhile, is left out."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.name.endswith(slab.SUFFIX)]
+    for name in names:
+        with contextlib.suppress(OSError, ValueError):
+            yield name, slab.read(os.path.join(folder, name))
+
+
+def add(total: Rows, rows: Rows) -> None:
+    """Add rows to a total, which stays as bounded as a slab is."""
+    for name, values in rows.items():
+        at = name if name in total else _within_quota(total, name)
+        total[at] = list(map(operator.add, total[at], values)) if at in total else list(values)
+
+
+def _within_quota(total: Rows, name: str) -> str:
+    kind = name.partition(" ")[0]
+    quota = QUOTAS.get(kind)
+    if quota is None or sum(each.startswith(kind + " ") for each in total) < quota:
+        return name
+    return OTHER[kind]
+
+
+def counts(folder: str) -> Counts:
+    """Read the counts of the dead; none where no worker has died yet.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it isn't a ledger of this version.
+    """
+    first, _ = _lines(folder)
+    if not first:
+        return Counts({}, [])
+    document = json.loads(first)
+    if document["version"] != VERSION:
+        raise ValueError(f"ledger of version {document['version']}, not {VERSION}")
+    rows = {name: values + [0.0] * (slab.VALUES - len(values)) for name, values in document["counts"].items()}
+    return Counts(rows, document["folded"])
+
+
+def exits(folder: str) -> list[Exit]:
+    """Read how the last workers ended, oldest first.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it isn't a ledger.
+    """
+    _, second = _lines(folder)
+    try:
+        return [_exit(each) for each in json.loads(second or b"[]")]
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"no ledger: {error}") from error
+
+
+def _lines(folder: str) -> tuple[bytes, bytes]:
+    try:
+        descriptor = os.open(
+            os.path.join(folder, NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        )
+    except FileNotFoundError:
+        return b"", b""
+    with open(descriptor, "rb") as file:
+        first, _, second = file.read(SIZE + 1).partition(b"\n")
+    return first, second
+
+
+def _exit(record: dict[str, Any]) -> Exit:
+    signals, in_flight = record.pop("signals", ()), record.pop("in_flight", ())
+    return Exit(
+        **record,
+        signals=tuple(signals),
+        in_flight=tuple((str(text), float(seconds)) for text, seconds in in_flight),
+    )
+
+
+class Ledger:
+    """The master's side: folds the slabs of dead workers, of its own and of an earlier master's.
+
+    Args:
+        folder: the app's.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def fold(self, ended: list[Exit]) -> None:
+        """Fold all dead workers' slabs, and note how workers ended.
+
+        Args:
+            ended: what the master knows of those it reaped; what their slabs tell is added to it.
+
+        Raises:
+            OSError: the ledger can't be read or written. Nothing is lost: the slabs are still there.
+            ValueError: the ledger is no ledger.
+        """
+        with self._alone():
+            dead = [(name, seen) for name, seen in slabs(self.folder) if not seen.alive]
+            if not dead and not ended:
+                return
+            rows, folded = counts(self.folder)
+            now = time.monotonic()
+            known = {(each.pid, each.ticks): each for each in ended}
+            for name, seen in dead:
+                identity = seen.worker()
+                if name not in folded:
+                    add(rows, seen.rows())
+                    add(rows, _cut_off(seen, now))
+                    folded.append(name)
+                    known[identity] = _told(known.get(identity), identity, seen, now)
+            self._write(rows, folded[-FOLDED:], [*exits(self.folder), *known.values()])
+            for name, _ in dead:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self.folder, name))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            deadline = time.monotonic() + _WAIT
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(_WAIT / 20)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _write(self, rows: Rows, folded: list[str], ended: list[Exit]) -> None:
+        short = {name: _short(values) for name, values in rows.items() if any(values)}
+        head = json.dumps({"version": VERSION, "counts": short, "folded": folded}, separators=(",", ":"))
+        tail: list[str] = []
+        room = SIZE - len(head.encode()) - 16
+        for each in reversed(ended):
+            record = json.dumps(_record(each), separators=(",", ":"))
+            room -= len(record.encode()) + 1
+            if room < 0:
+                break
+            tail.append(record)
+        content = f"{head}\n[{','.join(reversed(tail))}]".encode().ljust(SIZE)
+        new = os.path.join(self.folder, NAME + ".new")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        with open(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o644)
+            file.write(content)
+        os.rename(new, os.path.join(self.folder, NAME))
+
+
+def _cut_off(seen: Snapshot, now: float) -> Rows:
+    """Return the time a dead worker had spent on requests that it never answered."""
+    begun = [each.started for each in seen.in_flight() if each.started <= now]
+    return {"busy": [sum(now - each for each in begun), float(len(begun))] + [0.0] * (slab.VALUES - 2)}
+
+
+def _told(known: Exit | None, identity: Identity, seen: Snapshot, now: float) -> Exit:
+    header = seen.header()
+    wanted = bool(header[slab.Cell.LEFT]) and not (known and known.aborted)
+    return (known or Exit(identity.pid, identity.ticks, time.time()))._replace(
+        recycled=bool(header[slab.Cell.RECYCLED]),
+        booted=bool(header[slab.Cell.BOOTED]),
+        left=bool(header[slab.Cell.LEFT]),
+        in_flight=()
+        if wanted
+        else tuple((each.text, round(max(0.0, now - each.started), 1)) for each in seen.in_flight()),
+        stack=seen.stack,
+    )
+
+
+def _record(ended: Exit) -> dict[str, object]:
+    """Return it as JSON has it, without what says nothing: there is little room."""
+    return {name: value for name, value in ended._asdict().items() if value or name == "status"}
+
+
+def _short(values: list[float]) -> list[float]:
+    used = len(values)
+    while used and not values[used - 1]:
+        used -= 1
+    return [int(value) if value == int(value) else value for value in values[:used]]
+
+
+def forget_old(base_of_user: str, now: float) -> None:
+    """Remove the folders of this user's apps that are long gone, like those with a release in their name."""
+    with os.scandir(base_of_user) as entries:
+        apps = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    for app in apps:
+        with contextlib.suppress(OSError):
+            old = now - os.stat(os.path.join(app, NAME)).st_mtime > _FORGOTTEN
+            if old and not any(seen.alive for _, seen in slabs(app)):
+                for name in os.listdir(app):
+                    os.unlink(os.path.join(app, name))
+                os.rmdir(app)
