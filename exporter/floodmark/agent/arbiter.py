@@ -23,7 +23,7 @@ _KEPT = 64  # exits that wait for a ledger that can't be written
 class Attendant:
     """Stands beside gunicorn's arbiter, by wrapping methods of the one object.
 
-    Gunicorn has no hooks for what it sends its workers, nor for one that failed to boot; child_exit comes when
+    Gunicorn has no hook for what it sends its workers, nor for one that failed to boot; child_exit comes when
     the status is gone.
 
     Args:

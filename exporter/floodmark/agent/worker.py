@@ -7,7 +7,6 @@ import faulthandler
 import gc
 import logging
 import os
-import signal
 from typing import TYPE_CHECKING, Any
 
 from floodmark.agent import heap, requests
@@ -73,8 +72,8 @@ class Agent:
     def _on_abort(self) -> None:
         """Have all threads' stacks written when gunicorn gives the worker up, or it crashes, also in C.
 
-        SIGABRT is a fatal signal to faulthandler: register() refuses it, enable() takes it with SIGSEGV and its
-        kin. It writes once and goes on with the handler that was there before: gunicorn's own, hence after it.
+        To faulthandler SIGABRT is fatal: register() refuses it, enable() takes it with SIGSEGV and its kin.
+        It writes once and goes on with the handler that was there before, gunicorn's own: hence after it.
         """
         if faulthandler.is_enabled():  # PYTHONFAULTHANDLER: the app wants crashes on its standard error
             return
