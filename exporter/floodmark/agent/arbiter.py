@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,8 @@ class Attendant:
         self._order: str | None = None
         self._sent: dict[int, list[str]] = {}
         self._ordered: dict[int, str | None] = {}
-        self._ended: list[Exit] = []
+        self._ticks: dict[int, int] = {}
+        self._ended: dict[int, Exit] = {}
         self._folding = False
         for name in _ORDERS:
             _wrap(server, f"handle_{name}", before=lambda *_, name=name: self._note_order(name))
@@ -57,19 +59,38 @@ class Attendant:
         ledger.forget_old(os.path.dirname(folder), time.time())
         self.fold()
 
+    def leave(self) -> None:
+        """Fold what is left when the master goes, also of workers it hasn't reaped."""
+        self._peek()
+        for pid in list(self._ticks):
+            self._note_end(pid, None, None)
+        self.fold()
+
     def fold(self) -> None:
         """Fold what the dead have counted; where that can't be now, the next time."""
         if self._folding:  # up to gunicorn 23 workers are reaped in a signal handler, which may come here
             return
         self._folding = True
+        ended = list(self._ended.values())[-_KEPT:]
         try:
-            self._ledger.fold(self._ended)
-            self._ended = []
+            self._ledger.fold(ended, {Identity(pid, ticks) for pid, ticks in self._ticks.items()})
+            for each in ended:
+                self._ended.pop(each.pid, None)
         except Exception:
             self._say("adding up what dead workers counted")
-            del self._ended[:-_KEPT]
         finally:
             self._folding = False
+
+    def reaped(self, worker: Any) -> None:
+        """Note a worker that ended after the look at those that had, and was reaped with them.
+
+        Called from gunicorn's child_exit hook, which isn't given the status: its caller has it.
+        """
+        frame = sys._getframe()  # noqa: SLF001 - inspect.currentframe() would load half a MiB of modules
+        while worker.pid not in self._ended and frame.f_back is not None:
+            frame = frame.f_back
+            if frame.f_code.co_name == "reap_workers":
+                self._note_end(worker.pid, worker, int(frame.f_locals["status"]))
 
     def _note_order(self, name: str) -> None:
         self._order = name
@@ -77,29 +98,32 @@ class Attendant:
     def _note_signal(self, pid: int, number: int) -> None:
         if number in _ENDING:
             self._ordered.setdefault(pid, self._order)
-            self._sent.setdefault(pid, []).append(signal.Signals(number).name)
+            sent = self._sent.setdefault(pid, [])
+            name = signal.Signals(number).name
+            if name not in sent:  # some gunicorns repeat it each second
+                sent.append(name)
 
     def _peek(self, *_: object) -> None:
         """Look at the ends that gunicorn is about to take from the kernel."""
         for pid, worker in list(self._server.WORKERS.items()):
-            try:
+            with contextlib.suppress(OSError):
+                if pid not in self._ticks:
+                    self._ticks[pid] = Identity.of(pid).ticks
                 seen = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-                if seen is None:
-                    continue
-                ticks = Identity.of(pid).ticks
-            except OSError:
-                continue
-            exited = seen.si_code == os.CLD_EXITED
-            ended = Exit(
-                pid,
-                ticks,
-                time.time(),
-                status=seen.si_status << 8 if exited else seen.si_status,
-                aborted=bool(getattr(worker, "aborted", False)),
-                signals=tuple(self._sent.pop(pid, ())),
-                order=self._ordered.pop(pid, None),
-            )
-            self._ended.append(ended)
+                if seen is not None:
+                    exited = seen.si_code == os.CLD_EXITED
+                    self._note_end(pid, worker, seen.si_status << 8 if exited else seen.si_status)
+
+    def _note_end(self, pid: int, worker: Any, status: int | None) -> None:
+        self._ended[pid] = Exit(
+            pid,
+            self._ticks.pop(pid, 0),
+            time.time(),
+            status=status,
+            aborted=bool(getattr(worker, "aborted", False)),
+            signals=tuple(self._sent.pop(pid, ())),
+            order=self._ordered.pop(pid, None),
+        )
 
 
 def _wrap(

@@ -15,18 +15,14 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 from floodmark.agent.requests import COUNTED
-from floodmark.agent.slab import VALUES, Cell
+from floodmark.agent.rows import COLLECTED, COLLECTIONS, GENERATIONS, PAUSE_BOUNDS, SUM, UNCOLLECTABLE
+from floodmark.agent.slab import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from floodmark.agent.slab import Slab
 
-# Seconds. A young collection takes microseconds; a full one of a large heap holds all threads for a second.
-BOUNDS = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
-GENERATIONS = 3
-# A generation's other row: collections, objects collected, objects that can't be.
-COLLECTIONS, COLLECTED, UNCOLLECTABLE = 0, 1, 2
 # The generations after whose collection nothing is left that could be: in most builds the oldest one. A
 # free-threaded build has only one and calls it 0. 3.14.0 to 3.14.4 never collect the oldest by themselves but
 # a part of it at a time, which they call 1: garbage it hasn't come to yet is counted as live there.
@@ -34,7 +30,6 @@ _OLDEST = 2
 _INCREMENTAL = (3, 14, 0) <= sys.version_info[:3] <= (3, 14, 4)
 FULL = frozenset({0, 1, 2} if "t" in sys.abiflags else {1, 2} if _INCREMENTAL else {_OLDEST})
 _PACE = 1.0  # seconds between looks after collections of younger ones: counting blocks walks the heap
-_SUM = VALUES - 1
 
 
 def watch(slab: Slab) -> Callable[[str, dict[str, int]], None]:
@@ -63,8 +58,8 @@ def watch(slab: Slab) -> Callable[[str, dict[str, int]], None]:
             return
         generation = info["generation"]
         pause, row = pauses[generation], rows[generation]
-        cells[pause + bisect_left(BOUNDS, now - started)] += 1.0
-        cells[pause + _SUM] += now - started
+        cells[pause + bisect_left(PAUSE_BOUNDS, now - started)] += 1.0
+        cells[pause + SUM] += now - started
         cells[row + COLLECTIONS] += 1.0
         cells[row + COLLECTED] += info["collected"]
         cells[row + UNCOLLECTABLE] += info["uncollectable"]

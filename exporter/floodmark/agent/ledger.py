@@ -19,12 +19,14 @@ import json
 import operator
 import os
 import time
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from floodmark.agent import slab
+from floodmark.agent.rows import BOUNDS, METHODS, OTHER, QUOTAS, SUM, UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from floodmark.agent.slab import Identity, Rows, Snapshot
 
@@ -32,8 +34,6 @@ NAME = "ledger"
 VERSION = 1
 SIZE = 32768
 FOLDED = 64  # a reader sees slabs and ledger within milliseconds: so many don't die meanwhile
-QUOTAS = {"request": 20, "route": 64}  # rows of a kind; what comes beyond is its "other"
-OTHER = {"request": "request other other", "route": "route other"}
 _FORGOTTEN = 86400.0  # seconds after which an app's folder is removed, when nothing of it lives
 _WAIT = 0.1  # seconds for another master of the same app, as there are two during an upgrade
 
@@ -113,7 +113,7 @@ def add(total: Rows, rows: Rows) -> None:
 def _within_quota(total: Rows, name: str) -> str:
     kind = name.partition(" ")[0]
     quota = QUOTAS.get(kind)
-    if quota is None or sum(each.startswith(kind + " ") for each in total) < quota:
+    if quota is None or name.endswith(UNKNOWN) or sum(each.startswith(kind + " ") for each in total) < quota:
         return name
     return OTHER[kind]
 
@@ -180,18 +180,23 @@ class Ledger:
     def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    def fold(self, ended: list[Exit]) -> None:
-        """Fold all dead workers' slabs, and note how workers ended.
+    def fold(self, ended: list[Exit], waiting: Container[Identity] = ()) -> None:
+        """Fold dead workers' slabs, and note how workers ended.
 
         Args:
             ended: what the master knows of those it reaped; what their slabs tell is added to it.
+            waiting: those it hasn't reaped yet: they may be dead, but nothing is known of it.
 
         Raises:
             OSError: the ledger can't be read or written. Nothing is lost: the slabs are still there.
             ValueError: the ledger is no ledger.
         """
         with self._alone():
-            dead = [(name, seen) for name, seen in slabs(self.folder) if not seen.alive]
+            dead = [
+                (name, seen)
+                for name, seen in slabs(self.folder)
+                if not seen.alive and seen.worker() not in waiting
+            ]
             if not dead and not ended:
                 return
             rows, folded = counts(self.folder)
@@ -201,7 +206,7 @@ class Ledger:
                 identity = seen.worker()
                 if name not in folded:
                     add(rows, seen.rows())
-                    add(rows, _cut_off(seen, now))
+                    add(rows, cut_off(seen, now))
                     folded.append(name)
                     known[identity] = _told(known.get(identity), identity, seen, now)
             self._write(rows, folded[-FOLDED:], [*exits(self.folder), *known.values()])
@@ -246,10 +251,17 @@ class Ledger:
         os.rename(new, os.path.join(self.folder, NAME))
 
 
-def _cut_off(seen: Snapshot, now: float) -> Rows:
-    """Return the time a dead worker had spent on requests that it never answered."""
-    begun = [each.started for each in seen.in_flight() if each.started <= now]
-    return {"busy": [sum(now - each for each in begun), float(len(begun))] + [0.0] * (slab.VALUES - 2)}
+def cut_off(seen: Snapshot, now: float) -> Rows:
+    """Return the requests in flight at a worker's end, of unknown status: their answer may be out."""
+    rows: Rows = {}
+    begun = [(each.text.partition(" ")[0], max(0.0, now - each.started)) for each in seen.in_flight()]
+    crowd = int(seen.header()[slab.Cell.CROWD])
+    for method, seconds in begun + [("other", 0.0)] * crowd:
+        known = method if method in METHODS else "other"
+        values = rows.setdefault(f"request {known} {UNKNOWN}", [0.0] * slab.VALUES)
+        values[bisect_left(BOUNDS, seconds)] += 1.0
+        values[SUM] += seconds
+    return rows
 
 
 def _told(known: Exit | None, identity: Identity, seen: Snapshot, now: float) -> Exit:

@@ -56,7 +56,13 @@ def _install(cfg: Any, log: Any) -> None:
     _around(cfg, say, "worker_exit", before=lambda *_: _tell(Agent.leave))
     _around(cfg, say, "worker_abort", before=lambda _: _tell(lambda agent: agent.flag(Cell.ABORTED)))
     _around(cfg, say, "worker_int", before=lambda _: _tell(lambda agent: agent.flag(Cell.INTERRUPTED)))
-    _around(cfg, say, "on_exit", after=lambda server: server.floodmark and server.floodmark.fold())
+    _around(
+        cfg,
+        say,
+        "child_exit",
+        before=lambda server, ended: server.floodmark and server.floodmark.reaped(ended),
+    )
+    _around(cfg, say, "on_exit", after=lambda server: server.floodmark and server.floodmark.leave())
 
 
 def _around(

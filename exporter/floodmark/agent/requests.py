@@ -13,8 +13,18 @@ from _thread import allocate_lock  # the real one, also after gevent has patched
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from floodmark.agent.ledger import OTHER, QUOTAS
-from floodmark.agent.slab import CROWD, SLOT, SLOTS, VALUES, Cell
+from floodmark.agent.rows import (
+    BOUNDS,
+    METHODS,
+    OTHER,
+    QUOTAS,
+    ROUTE_BLOCKS,
+    ROUTE_MEASURED,
+    ROUTE_SECONDS,
+    ROUTE_STATUS,
+    SUM,
+)
+from floodmark.agent.slab import CLOSING, CROWD, SLOT, SLOTS, Cell
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,18 +38,12 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
     AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# Seconds. From a cached page to gunicorn's usual timeout of 30 s, and the 60 s of the proxies before it.
-BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
-# A histogram's row: a count for each bound, one for what is beyond, and at its end the sum of seconds.
-SUM = VALUES - 1
-# A route's row: answers by class of their status, 1xx to 5xx, then seconds, allocated blocks that requests
-# left behind, and over how many requests those were measured.
-ROUTE_SECONDS, ROUTE_BLOCKS, ROUTE_MEASURED = 5, 6, 7
 ROUTE = "floodmark.route"  # where adapters put the route's template: in WSGI's environ or ASGI's scope
 
 # Python counts its blocks, unless it was told to use another allocator (PYTHONMALLOC=malloc): then it says 0.
 COUNTED = sys.getallocatedblocks() > 0
+
+CLOSING_AT = 8 * Cell.CLOSING_CELL
 
 _MEASURING = 1000.0  # times as long as counting blocks takes it is left alone: a thousandth of the time
 _SAMPLED = 5.0  # seconds between looks at what costs more than a request may
@@ -98,7 +102,7 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
         broken: called in an ``except`` when counting failed: the request itself goes on.
     """
     cells, raw = slab.cells, slab.raw
-    steady, text, fill = time.monotonic, _text(), SLOT.pack_into
+    steady, text, fill, closing = time.monotonic, _text(), SLOT.pack_into, CLOSING.pack_into
     lock = allocate_lock()
     free = [slab.slot(number) for number in range(SLOTS)]
     in_flight: dict[int, tuple[float, Slot]] = {}
@@ -168,7 +172,7 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
         if row is None:
             row = others["route"]
         with lock:
-            cells[row + min(max(status // 100, 1), ROUTE_SECONDS) - 1] += 1.0
+            cells[row + ROUTE_STATUS + min(max(status // 100, 1), 5) - 1] += 1.0
             cells[row + ROUTE_SECONDS] += seconds
             if left is not None:
                 cells[row + ROUTE_BLOCKS] += left
@@ -180,13 +184,22 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
         if COUNTED:
             cells[Cell.BLOCKS] = sys.getallocatedblocks()
 
-    def answered(key: int, method: str, status: int, environ: Any, started: float) -> None:
+    def answered(  # noqa: PLR0913, PLR0917 - a tuple for them would be one more per request
+        key: int, method: str, status: int, environ: Any, started: float, slot: Slot
+    ) -> None:
         now = steady()
         seconds = now - started
         row = rows.get((method, status)) or request_row(method, status)
+        cell = row + bisect_left(BOUNDS, seconds)
         with lock:
-            cells[row + bisect_left(BOUNDS, seconds)] += 1.0
+            # Whatever the moment of a SIGKILL, the request is found to be counted, or to be in flight.
+            count = cells[cell] + 1.0
+            closing(raw, CLOSING_AT, cell, count, started)
+            cells[cell] = count
+            cells[slot[1]] = 0.0
             cells[row + SUM] += seconds
+        if slot is not CROWD:
+            free.append(slot)
         stamp = environ.get("HTTP_X_REQUEST_START") or environ.get("HTTP_X_QUEUE_START")
         if stamp is not None:
             count_wait(stamp, seconds)
@@ -195,13 +208,16 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
         if now >= due:
             sample(now)
 
-    def unanswered(key: int, req: Any, environ: Any, started: float) -> None:
+    def unanswered(key: int, req: Any, environ: Any, started: float, slot: Slot) -> None:
         kind, _, _ = sys.exc_info()
-        if kind is None or issubclass(kind, OSError):
-            return  # a websocket took the connection over, or the client is gone
-        if environ.get("HTTP_VERSION") == "2":
-            answered(key, req.method, 500, environ, started)
-        else:  # an error page follows, and comes to ``access``
+        gone = kind is None or issubclass(kind, OSError)  # a websocket has it now, or the client left
+        if not gone and environ.get("HTTP_VERSION") == "2":
+            answered(key, req.method, 500, environ, started, slot)
+            return
+        cells[slot[1]] = 0.0
+        if slot is not CROWD:
+            free.append(slot)
+        if not gone:  # an error page follows, and comes to ``access``
             if len(failed) >= _FAILED:
                 failed.clear()
             failed[key] = started, req  # kept, or another could have its id
@@ -225,15 +241,12 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
             key = id(req)
             if key in in_flight:
                 started, slot = in_flight.pop(key)
-                cells[slot[1]] = 0.0
                 if slot is CROWD:
                     uncrowded()
-                else:
-                    free.append(slot)
                 if resp is not None and resp.headers_sent:
-                    answered(key, req.method, resp.status_code, environ, started)
+                    answered(key, req.method, resp.status_code, environ, started, slot)
                 else:
-                    unanswered(key, req, environ, started)
+                    unanswered(key, req, environ, started, slot)
         except Exception:
             broken()
         if own_post is not None:
@@ -246,7 +259,7 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
                 known = failed.pop(key, None)
                 started = known[0] if known else steady() - took.total_seconds()
                 status = int(str(resp.status).split(None, 1)[0])
-                answered(key, environ["REQUEST_METHOD"], status, environ, started)
+                answered(key, environ["REQUEST_METHOD"], status, environ, started, CROWD)
         except Exception:
             broken()
 

@@ -52,9 +52,10 @@ _CELL = 8
 # once the next one is equal. A slab that changes each time is busy, not torn: then the last one is taken.
 _TRIES = 8
 
-_HEADER = struct.Struct("17d")
+_HEADER = struct.Struct("20d")
 _ALL_SLOTS = struct.Struct(f"{_TEXT}sd" * SLOTS)
 SLOT = struct.Struct(f"{_TEXT}sd")
+CLOSING = struct.Struct("3d")
 CROWD = (512, (512 + _TEXT) // _CELL)  # a slot that nobody reads, for requests that find none free
 _NUMBER = struct.Struct("d")
 _ROW_VALUES = struct.Struct(f"{VALUES}d")
@@ -65,10 +66,11 @@ class Cell(enum.IntEnum):
 
     PID, TICKS, MASTER_PID and MASTER_TICKS identify worker and master: pid in the app's own pid namespace,
     and start time as /proc/PID/stat has it. BOOTED, ABORTED, INTERRUPTED, LEFT and RECYCLED are 1 once
-    gunicorn's hook of that kind ran in the worker, or it logged that it recycles itself. CROWD counts
+    gunicorn's hook of that kind ran in the worker, or it served as many requests as it shall. CROWD counts
     requests in flight without a slot, QUEUED a gthread worker's own queue. BLOCKS are allocated blocks;
     LIVE_BLOCKS and LIVE_BYTES what was left after the last full collection, LIVE_TIME its Unix time;
-    COLLECTIONS counts those of all generations.
+    COLLECTIONS counts those of all generations. The last three say which request is being counted: the cell
+    that counts it, that cell's value once it did, and when the request began.
     """
 
     PID = 1
@@ -88,6 +90,9 @@ class Cell(enum.IntEnum):
     LIVE_BYTES = 15
     LIVE_TIME = 16
     COLLECTIONS = 17
+    CLOSING_CELL = 18
+    CLOSING_COUNT = 19
+    CLOSING_START = 20
 
 
 UNKNOWN_AT_FIRST = (Cell.QUEUED, Cell.BLOCKS, Cell.LIVE_BLOCKS, Cell.LIVE_BYTES, Cell.LIVE_TIME)
@@ -235,11 +240,18 @@ class Snapshot(NamedTuple):
     def in_flight(self) -> list[InFlight]:
         """Return the requests in flight that have a slot, oldest first."""
         slots = _ALL_SLOTS.unpack_from(self.content, _SLOTS)
+        counted = self._counted()
         return sorted(
             InFlight(started, text.rstrip(b"\0").decode("utf-8", "ignore"))
             for text, started in zip(slots[::2], slots[1::2])
-            if started
+            if started and started != counted
         )
+
+    def _counted(self) -> float:
+        """Return the start of a request that was counted when its slot wasn't free yet, 0 for none."""
+        cell, count, started = CLOSING.unpack_from(self.content, 8 * Cell.CLOSING_CELL)
+        (value,) = _NUMBER.unpack_from(self.content, 8 * int(cell))
+        return started if value >= count else 0.0
 
     def _string(self, at: int, limit: int) -> str:
         (length,) = _NUMBER.unpack_from(self.content, at)

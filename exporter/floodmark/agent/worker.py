@@ -113,9 +113,8 @@ os.register_at_fork(after_in_child=_forked)
 
 
 def _is_asgi(worker: Any) -> bool:
-    return hasattr(worker, "asgi") or any(
-        kind.__module__.startswith("uvicorn") for kind in type(worker).__mro__
-    )
+    modules = {kind.__module__ for kind in type(worker).__mro__}
+    return any(name == "gunicorn.workers.gasgi" or name.startswith("uvicorn") for name in modules)
 
 
 def _own(setting: Any) -> Any:
