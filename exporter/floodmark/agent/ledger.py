@@ -14,6 +14,7 @@ slabs that are folded by then: no lock is needed for a sum that misses nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import operator
@@ -90,7 +91,7 @@ def folder_of(base: str, app: str) -> str:
             os.mkdir(each)
             os.chmod(each, 0o755)  # noqa: S103 - whatever the umask is: floodmark may be another user
         if os.lstat(each).st_uid != os.geteuid() or not os.path.isdir(each) or os.path.islink(each):
-            raise PermissionError(1, "not a folder of this user's own", each)
+            raise PermissionError(errno.EPERM, "not a folder of this user's own", each)
     return path
 
 
@@ -112,10 +113,10 @@ def add(total: Rows, rows: Rows) -> None:
 
 def _within_quota(total: Rows, name: str) -> str:
     kind = name.partition(" ")[0]
-    quota = QUOTAS.get(kind)
-    if quota is None or name.endswith(UNKNOWN) or sum(each.startswith(kind + " ") for each in total) < quota:
+    if kind not in QUOTAS or name == OTHER[kind] or name.endswith(UNKNOWN):
         return name
-    return OTHER[kind]
+    others = sum(each.startswith(f"{kind} ") and each != OTHER[kind] for each in total)
+    return name if others < QUOTAS[kind] else OTHER[kind]
 
 
 def counts(folder: str) -> Counts:

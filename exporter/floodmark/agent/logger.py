@@ -96,8 +96,17 @@ def _attend(server: Any, log: Any) -> None:
         return
     server.floodmark = None
     base = os.environ.get("FLOODMARK_AGENT_DIR") or _FOLDER
-    folder = ledger.folder_of(base, server.cfg.proc_name)
-    server.floodmark = Attendant(server, folder, _sayer(log), lambda cfg: _install(cfg, log))
+    try:
+        folder = ledger.folder_of(base, server.cfg.proc_name)
+    except OSError as error:
+        log.warning(
+            "floodmark's agent can't use %s (%s), the app goes on without it. Set FLOODMARK_AGENT_DIR to a"
+            " folder that gunicorn's user may write to",
+            error.filename or base,
+            error.strerror,
+        )
+    else:
+        server.floodmark = Attendant(server, folder, _sayer(log), lambda cfg: _install(cfg, log))
 
 
 def _begin(server: Any, worker: Any, say: Callable[[str], None]) -> None:

@@ -83,7 +83,7 @@ def waited(stamp: str, now: float) -> float | None:
     for least, unit in _UNITS:
         if value >= least:
             seconds = now - value * unit
-            return max(0.0, seconds) if seconds < _LONGEST_WAIT else None
+            return max(0.0, seconds) if abs(seconds) < _LONGEST_WAIT else None
     return None
 
 
@@ -227,10 +227,11 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
             own_pre(worker, req)
         try:
             key = id(req)
+            line = text(req)
             slot = free.pop() if free else crowded()
             started = steady()
             in_flight[key] = started, slot
-            fill(raw, slot[0], text(req), started)
+            fill(raw, slot[0], line, started)
             if by_route:
                 mark(key, started)
         except Exception:

@@ -95,6 +95,16 @@ class Cell(enum.IntEnum):
     CLOSING_START = 20
 
 
+# What must be numbers, and at most so large, for the rest to be found.
+_MOST = {
+    Cell.PID: 1 << 22,
+    Cell.TICKS: 1 << 53,
+    Cell.MASTER_PID: 1 << 22,
+    Cell.MASTER_TICKS: 1 << 53,
+    Cell.ROWS: ROWS,
+    Cell.CROWD: 1 << 20,
+    Cell.CLOSING_CELL: SIZE // _CELL - 1,
+}
 UNKNOWN_AT_FIRST = (Cell.QUEUED, Cell.BLOCKS, Cell.LIVE_BLOCKS, Cell.LIVE_BYTES, Cell.LIVE_TIME)
 
 
@@ -282,9 +292,16 @@ def read(path: str) -> Snapshot:
             content = again
         if len(content) != SIZE or not content.startswith(MAGIC):
             raise ValueError("no slab, or another version's")
-        return Snapshot(content, alive, status.st_uid, _stack(descriptor))
+        seen = Snapshot(content, alive, status.st_uid, _stack(descriptor))
+        if not _plausible(seen.header()):
+            raise ValueError("no slab: garbage in its header")
+        return seen
     finally:
         os.close(descriptor)
+
+
+def _plausible(header: tuple[float, ...]) -> bool:
+    return all(0 <= header[cell] <= most for cell, most in _MOST.items())
 
 
 def _locked(descriptor: int) -> bool:

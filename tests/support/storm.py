@@ -1,0 +1,125 @@
+"""A storm of requests on a gunicorn whose workers are recycled and killed, and what clients saw of it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import http.client
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from floodmark.agent import ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from floodmark.agent.slab import Rows
+    from tests.support.live import Gunicorn
+
+CLIENTS = 8
+
+
+@dataclasses.dataclass
+class Seen:
+    """What the clients saw.
+
+    Attributes:
+        answered: complete answers, by status.
+        cut_off: requests that were sent and never answered whole: served or not, nobody knows.
+        kills: workers that were killed meanwhile.
+    """
+
+    answered: Counter[int] = dataclasses.field(default_factory=Counter)
+    cut_off: int = 0
+    kills: int = 0
+
+
+def storm(gunicorn: Gunicorn, requests: int, kill_every: float, go_on: Callable[[], bool]) -> Seen:
+    """Send so many requests from some clients at once, over connections that are kept alive.
+
+    Args:
+        gunicorn: where to.
+        requests: how many in all.
+        kill_every: seconds between two kills of a random worker, on average; the first after as many requests
+            as make it sure to serve some.
+        go_on: asked before each request.
+    """
+    seen, lock, left = Seen(), threading.Lock(), iter(range(requests))
+    done = threading.Event()
+
+    def client() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", gunicorn.port, timeout=30)
+        while go_on():
+            with lock:
+                if next(left, None) is None:
+                    break
+            try:
+                connection.request("GET", "/")
+                answer = connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException):
+                connection.close()
+                with lock:
+                    seen.cut_off += 1
+            else:
+                with lock:
+                    seen.answered[answer.status] += 1
+        connection.close()
+
+    def killer() -> None:
+        while not done.wait(random.uniform(0.5, 1.5) * kill_every):  # noqa: S311 - no secret
+            with contextlib.suppress(ProcessLookupError, IndexError):
+                os.kill(random.choice(gunicorn.workers()), signal.SIGKILL)  # noqa: S311 - no secret
+                seen.kills += 1
+
+    clients = [threading.Thread(target=client) for _ in range(CLIENTS)]
+    reaper = threading.Thread(target=killer)
+    for thread in [*clients, reaper]:
+        thread.start()
+    for thread in clients:
+        thread.join()
+    done.set()
+    reaper.join()
+    return seen
+
+
+def counted(folder: Path) -> Counter[str]:
+    """Return the requests that the agent counted, by status: the dead's and the living's."""
+    total: Rows = {}
+    living = dict(ledger.slabs(str(folder)))
+    rows, folded = ledger.counts(str(folder))
+    ledger.add(total, rows)
+    for name, seen in living.items():
+        if name not in folded:
+            ledger.add(total, seen.rows())
+    statuses: Counter[str] = Counter()
+    for name, values in total.items():
+        kind, _, rest = name.partition(" ")
+        if kind == "request":
+            statuses[rest.partition(" ")[2]] += int(sum(values[:-1]))
+    return +statuses
+
+
+def agent_folder(base: Path, app: str) -> Path:
+    """Return the folder of an app under FLOODMARK_AGENT_DIR."""
+    return base / f"floodmark-{os.geteuid()}" / app
+
+
+def settled(gunicorn: Gunicorn, folder: Path) -> bool:
+    """Tell whether all dead workers are folded, and as many live as shall."""
+    slabs = [path for path in folder.iterdir() if path.suffix == ".slab"]
+    return {int(path.name.partition("-")[0]) for path in slabs} == set(gunicorn.workers()) != set()
+
+
+def wait_settled(gunicorn: Gunicorn, folder: Path, seconds: float = 30) -> None:
+    """Wait for that."""
+    deadline = time.monotonic() + seconds
+    while not settled(gunicorn, folder):
+        assert time.monotonic() < deadline, sorted(path.name for path in folder.iterdir())
+        time.sleep(0.1)
