@@ -106,6 +106,14 @@ def counted(folder: Path) -> Counter[str]:
     return +statuses
 
 
+def wait_counted(folder: Path, wanted: dict[str, int], seconds: float = 10) -> None:
+    """Wait until that is counted: an answer is out a moment before."""
+    deadline = time.monotonic() + seconds
+    while counted(folder) != wanted:
+        assert time.monotonic() < deadline, (counted(folder), wanted)
+        time.sleep(0.05)
+
+
 def agent_folder(base: Path, app: str) -> Path:
     """Return the folder of an app under FLOODMARK_AGENT_DIR."""
     return base / f"floodmark-{os.geteuid()}" / app
