@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test matrix bench dashboards docs venv
+.PHONY: demo test matrix soak bench dashboards docs venv
 
 demo: venv ## a real gunicorn, its deaths, Prometheus, Alertmanager and the Slack messages, with no account
 	@$(BIN)/python deploy/demo/demo.py $(DEMO_ARGS)
@@ -19,6 +19,9 @@ test: venv ## everything: lint, types, unit, contract, rule tests, end to end wi
 
 matrix: venv ## every death, worker class and gunicorn version, as root: truth against verdict; writes docs/attribution.md
 	$(BIN)/python -m tests.matrix
+
+soak: venv ## ten minutes of requests, recycles and kills on the agent: nothing lost, doubled or grown
+	$(BIN)/python -m tests.soak
 
 bench: venv ## what floodmark costs, against its budgets; writes docs/benchmarks.md
 	$(BIN)/python -m tests.bench

@@ -27,7 +27,8 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_requests_of_recycled_and_killed_workers_are_counted_once_each(base: Path) -> None:
     flags = (*AGENT, "--worker-class", "gthread", "--threads", "16", "--max-requests", "200")
     with gunicorn("storm", base, *flags, "--max-requests-jitter", "50", workers=3) as running:
-        seen = storm.storm(running, 6000, kill_every=0.4, go_on=lambda: True)
+        seen = storm.Seen()
+        storm.storm(running, seen, 6000, kill_every=0.4)
         folder = storm.agent_folder(base, running.name)
         storm.wait_settled(running, folder)
         counted = storm.counted(folder)
@@ -36,7 +37,6 @@ def test_requests_of_recycled_and_killed_workers_are_counted_once_each(base: Pat
         assert counted["200"] <= seen.answered[200] + seen.cut_off
         assert seen.answered.total() <= counted.total() <= seen.answered.total() + seen.cut_off
         assert {each.status for each in ledger.exits(str(folder))} >= {0, 9}
-        disk = sum(path.stat().st_blocks * 512 for path in folder.iterdir())
-        assert disk <= (3 + 1) * 64 << 10
+        assert storm.disk(folder) <= 3 * 64 << 10
     assert [path.name for path in folder.iterdir()] == ["ledger"], "the last workers are folded too"
     assert storm.counted(folder).total() == counted.total()

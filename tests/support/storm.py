@@ -40,17 +40,19 @@ class Seen:
     kills: int = 0
 
 
-def storm(gunicorn: Gunicorn, requests: int, kill_every: float, go_on: Callable[[], bool]) -> Seen:
-    """Send so many requests from some clients at once, over connections that are kept alive.
+def storm(
+    gunicorn: Gunicorn, seen: Seen, requests: int, kill_every: float, go_on: Callable[[], bool] = lambda: True
+) -> None:
+    """Send requests from some clients at once, over connections that are kept alive.
 
     Args:
         gunicorn: where to.
-        requests: how many in all.
-        kill_every: seconds between two kills of a random worker, on average; the first after as many requests
-            as make it sure to serve some.
+        seen: what the clients see is added to it.
+        requests: how many in all, at most.
+        kill_every: seconds between two kills of a random worker, on average.
         go_on: asked before each request.
     """
-    seen, lock, left = Seen(), threading.Lock(), iter(range(requests))
+    lock, left = threading.Lock(), iter(range(requests))
     done = threading.Event()
 
     def client() -> None:
@@ -86,7 +88,6 @@ def storm(gunicorn: Gunicorn, requests: int, kill_every: float, go_on: Callable[
         thread.join()
     done.set()
     reaper.join()
-    return seen
 
 
 def counted(folder: Path) -> Counter[str]:
@@ -117,6 +118,15 @@ def wait_counted(folder: Path, wanted: dict[str, int], seconds: float = 10) -> N
 def agent_folder(base: Path, app: str) -> Path:
     """Return the folder of an app under FLOODMARK_AGENT_DIR."""
     return base / f"floodmark-{os.geteuid()}" / app
+
+
+def disk(folder: Path) -> int:
+    """Return the bytes of disk that an app's files take; one may vanish meanwhile."""
+    total = 0
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_blocks * 512
+    return total
 
 
 def settled(gunicorn: Gunicorn, folder: Path) -> bool:
