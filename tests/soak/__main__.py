@@ -1,8 +1,8 @@
 """Ten minutes of storm: requests, recycles and kills without pause, and nothing lost, doubled or grown.
 
 A gunicorn with the agent, four gthread workers of 16 threads each, recycled after some hundred requests and
-killed by SIGKILL at random; a floodmark that is scraped each second. At the end the sum of what was counted is
-held against what the clients saw, and open files, threads, memory and disk against what they were once warm.
+killed by SIGKILL at random; a floodmark that is scraped each second. At the end the sum of what was counted
+is held against what the clients saw, and open files, threads, memory and disk against what they were once warm.
 Exit 1 where something doesn't hold.
 """
 
@@ -45,7 +45,7 @@ class Sizes(NamedTuple):
     def grown_since(self, earlier: Sizes) -> list[str]:
         """Say what is more than it was."""
         slack = {name: MEMORY if name.endswith("memory") else 0 for name in self._fields}
-        # A log that is reopened, a scrape that is answered: one more open at the moment of a look is no growth.
+        # A scrape that is answered, a fold that is going on: open at the moment of a look, no growth.
         slack |= {"master_files": 1, "exporter_files": 2, "exporter_threads": 1, "disk": 1 << 16}
         before, now = earlier._asdict(), self._asdict()
         return [
