@@ -2,8 +2,8 @@
 
 A gunicorn with the agent, four gthread workers of 16 threads each, recycled after some hundred requests and
 killed by SIGKILL at random; a floodmark that is scraped each second. At the end the sum of what was counted
-is held against what the clients saw, and open files, threads, memory and disk against what they were once warm.
-Exit 1 where something doesn't hold.
+is held against what the clients saw, and open files, threads, memory and disk against what they were once
+warm. Exit 1 where something doesn't hold.
 """
 
 from __future__ import annotations
