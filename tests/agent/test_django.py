@@ -121,11 +121,14 @@ def by_asgi(url: str, method: str) -> str | None:
         await asyncio.Event().wait()
         raise AssertionError("unreachable")
 
-    async def send(_: dict[str, Any]) -> None:
-        pass
+    routes: list[str | None] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            routes.append(scope.get("floodmark.route"))
 
     asyncio.run(ASGIHandler()(scope, receive, send))
-    found: str | None = scope.get("floodmark.route")
+    (found,) = routes
     return found
 
 

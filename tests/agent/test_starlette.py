@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def serve(app: ASGIApp, path: str, method: str = "GET", root_path: str = "") -> tuple[int, str | None]:
-    """Return the status of a request and the route that is in the server's scope after it."""
+    """Return the status of a request, and the route in the server's scope when its answer is complete."""
     scope: Scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -43,6 +43,7 @@ def serve(app: ASGIApp, path: str, method: str = "GET", root_path: str = "") -> 
         "server": ("127.0.0.1", 80),
     }
     statuses: list[int] = []
+    routes: list[str | None] = []
     requests = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive() -> Message:
@@ -54,13 +55,16 @@ def serve(app: ASGIApp, path: str, method: str = "GET", root_path: str = "") -> 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
+        elif not message.get("more_body"):
+            routes.append(scope.get("floodmark.route"))
 
     async def call() -> None:
         await app(scope, receive, send)
 
     with contextlib.suppress(RuntimeError):  # the app's own, passed on after its 500
         asyncio.run(call())
-    return statuses[0], scope.get("floodmark.route")
+    assert len(routes) == 1
+    return statuses[0], routes[0]
 
 
 async def hello(_: Request) -> Response:

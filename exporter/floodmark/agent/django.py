@@ -38,7 +38,7 @@ def routes(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest]
     """Make the middleware that tells the agent the route of each request, in the mode of the one below it."""
     if iscoroutinefunction(get_response):
 
-        async def answer_async(request: HttpRequest) -> Any:  # noqa: ANN401 - whatever response the app makes
+        async def answer_async(request: HttpRequest) -> Any:
             try:
                 return await get_response(request)
             finally:
@@ -46,7 +46,7 @@ def routes(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest]
 
         return answer_async
 
-    def answer(request: HttpRequest) -> Any:  # noqa: ANN401 - as above
+    def answer(request: HttpRequest) -> Any:
         try:
             return get_response(request)
         finally:

@@ -6,8 +6,7 @@
 
 A route is the path as the code has it, with the prefixes of its mounts and routers: ``/shop/{item:int}``.
 What is mounted and has no routes to see (StaticFiles, a WSGI app) is one route: ``/static/{path:path}``. A
-request that nothing matches has none. It is noted when the app has returned: after the answer, and after
-background tasks. Starlette 0.27 and FastAPI 0.100, and newer.
+request that nothing matches has none. Starlette 0.27 and FastAPI 0.100, and newer.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.routing import compile_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Awaitable, Iterable, Iterator
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Routes:
@@ -40,12 +39,11 @@ class Routes:
         self._several: dict[int, list[tuple[re.Pattern[str], str]]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve, then note the route. That of an app around this one is noted later, and stands."""
+        """Serve, and note the route when the answer starts; that of an app around this one is noted last."""
         # What mounts change on the way is taken before.
         outermost, path, root = scope.get("app"), scope.get("path", ""), scope.get("root_path", "")
-        try:
-            await self._app(scope, receive, send)
-        finally:
+
+        def note() -> None:
             endpoint = scope.get("endpoint")
             if endpoint is not None:
                 route = self._only.get(id(endpoint))
@@ -55,7 +53,19 @@ class Routes:
                 if route is not None:
                     scope["floodmark.route"] = route
 
-    def _choose(self, endpoint: object, app: Any, path: str, root: str) -> str | None:  # noqa: ANN401 - any ASGI app
+        def noted(message: Message) -> Awaitable[None]:
+            # Not when the app returns: a request is counted when its answer ends, before background tasks.
+            if message["type"] == "http.response.start":
+                note()
+            return send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except BaseException:
+            note()  # the error page is sent further out
+            raise
+
+    def _choose(self, endpoint: object, app: Any, path: str, root: str) -> str | None:
         """Return the route of an endpoint that has several, or that isn't in the table yet."""
         if len(app.routes) != self._read:
             self._read = len(app.routes)
