@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from floodmark.agent import requests, slab
+from floodmark.agent import asgi, requests, slab
+from floodmark.agent import worker as workers
 from floodmark.agent.rows import QUOTAS, ROUTE_MEASURED, ROUTE_SECONDS, ROUTE_STATUS, SUM
 from floodmark.agent.slab import Cell
 from tests.support import slabs
@@ -19,9 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from floodmark.agent.requests import Message, Receive, Scope, Send
+    from floodmark.agent.asgi import Message, Receive, Scope, Send
 
 NOW = 1_795_174_770.5
+
+
+class Request:
+    """As much of gunicorn's as is looked at."""
+
+    def __init__(self, method: str, path: str) -> None:
+        self.method, self.path = method, path
+        self.headers: list[tuple[str, str]] = []
 
 
 class Worker:
@@ -30,14 +39,14 @@ class Worker:
     def __init__(self, folder: Path) -> None:
         self.slab = slabs.mine(folder)
         self.broken: list[str] = []
-        self.hooks = requests.hooks(self.slab, None, None, lambda: self.broken.append("broken"))
+        self.hooks = requests.hooks(self.slab, lambda: self.broken.append("broken"), threaded=True)
 
-    def begin(self, method: str = "GET", path: str = "/") -> SimpleNamespace:
-        req = SimpleNamespace(method=method, path=path)
+    def begin(self, method: str = "GET", path: str = "/") -> Request:
+        req = Request(method, path)
         self.hooks.pre_request(None, req)
         return req
 
-    def end(self, req: SimpleNamespace, status: int = 200, environ: dict[str, str] | None = None) -> None:
+    def end(self, req: Request, status: int = 200, environ: dict[str, str] | None = None) -> None:
         resp = SimpleNamespace(status_code=status, headers_sent=True)
         self.hooks.post_request(None, req, environ or {}, resp)
 
@@ -143,7 +152,7 @@ def test_paths_stay_secret_where_they_shall(tmp_path: Path, monkeypatch: pytest.
     assert [each.text for each in worker.seen().in_flight()] == ["POST"]
 
 
-def raising(worker: Worker, req: SimpleNamespace, error: BaseException, *, sent: bool = False) -> None:
+def raising(worker: Worker, req: Request, error: BaseException, *, sent: bool = False) -> None:
     """Do as gunicorn does when the app raises: post_request in a finally, then perhaps an error page."""
     resp = SimpleNamespace(status_code=200, headers_sent=sent)
     try:
@@ -178,8 +187,15 @@ def test_a_client_that_left_before_its_answer_is_no_answer(worker: Worker) -> No
 
 def test_a_request_that_could_not_be_parsed_counts_by_its_error_page(worker: Worker) -> None:
     page = SimpleNamespace(status="400 Bad Request")
-    worker.hooks.access(page, SimpleNamespace(), {"REQUEST_METHOD": "GET"}, timedelta(0))
+    worker.hooks.access(page, Request("GET", "/"), {"REQUEST_METHOD": "GET"}, timedelta(0))
     assert worker.counts() == {"GET 400": 1}
+
+
+def test_a_server_that_calls_no_hooks_counts_by_its_access_log(worker: Worker) -> None:
+    answer = SimpleNamespace(status="200 OK")
+    worker.hooks.access(answer, [("Host", "a")], {"REQUEST_METHOD": "PUT"}, timedelta(seconds=3))
+    assert worker.counts() == {"PUT 200": 1}
+    assert 2.9 < worker.seen().rows()["request PUT 200"][SUM] < 3.1
 
 
 def test_the_access_log_of_an_ordinary_request_counts_nothing(worker: Worker) -> None:
@@ -189,32 +205,30 @@ def test_the_access_log_of_an_ordinary_request_counts_nothing(worker: Worker) ->
     assert worker.counts() == {"GET 200": 1}
 
 
-def test_whatever_is_broken_reaches_neither_the_app_nor_its_own_hooks(tmp_path: Path) -> None:
+def test_whatever_is_broken_never_reaches_the_app(worker: Worker) -> None:
+    worker.hooks.pre_request(None, object())
+    worker.hooks.post_request(None, object(), None, object())
+    served = worker.begin()
+    worker.hooks.post_request(None, served, {}, SimpleNamespace(headers_sent=True))
+    worker.hooks.access(object(), object(), None, timedelta(0))
+    assert len(worker.broken) == 3
+    worker.end(worker.begin())
+    assert worker.counts() == {"GET 200": 1}
+
+
+@pytest.mark.parametrize("own_first", [True, False])
+def test_the_apps_own_hook_runs_beside_ours_and_its_error_is_the_apps(*, own_first: bool) -> None:
     called: list[str] = []
-    broken: list[str] = []
-    hooks = requests.hooks(
-        slabs.mine(tmp_path),
-        lambda *_: called.append("pre"),
-        lambda *_: called.append("post"),
-        lambda: broken.append("broken"),
-    )
-    hooks.pre_request(None, object())
-    hooks.post_request(None, object(), None, object())
-    served = SimpleNamespace(method="GET", path="/")
-    hooks.pre_request(None, served)
-    hooks.post_request(None, served, {}, SimpleNamespace(headers_sent=True))
-    hooks.access(object(), object(), None, timedelta(0))
-    assert called == ["pre", "post", "pre", "post"]
-    assert len(broken) == 3
 
-
-def test_an_error_of_the_apps_own_hook_is_the_apps(tmp_path: Path) -> None:
     def own(*_: object) -> None:
+        called.append("own")
         raise LookupError
 
-    hooks = requests.hooks(slabs.mine(tmp_path), own, None, lambda: None)
+    setting = SimpleNamespace(get=lambda: own, default=None, value=None)
+    workers._chain(setting, lambda *_: called.append("ours"), own_first=own_first)  # noqa: SLF001 - it has no other door
     with pytest.raises(LookupError):
-        hooks.pre_request(None, SimpleNamespace(method="GET", path="/"))
+        setting.value(None, None)
+    assert called == (["own"] if own_first else ["ours", "own"])
 
 
 def test_a_routes_row_has_answers_by_class_and_their_seconds(worker: Worker) -> None:
@@ -245,7 +259,7 @@ def served_by(worker: Worker, app: Callable[..., Any], scope: dict[str, Any] | N
         pass
 
     whole: Scope = {"type": "http", "method": "GET", "path": "/", "headers": [], **(scope or {})}
-    asyncio.run(worker.hooks.asgi(app)(whole, receive, send))  # type: ignore[arg-type] # a coroutine
+    asyncio.run(asgi.counted(app, worker.hooks)(whole, receive, send))  # type: ignore[arg-type] # a coroutine
 
 
 async def _respond(send: Send, status: int = 200) -> None:

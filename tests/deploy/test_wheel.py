@@ -69,3 +69,9 @@ def test_it_holds_the_runbooks_as_data(wheel: zipfile.Path) -> None:
 def test_it_installs_the_command(wheel: zipfile.Path) -> None:
     entry_points = wheel / f"floodmark-{__version__}.dist-info" / "entry_points.txt"
     assert "floodmark = floodmark.cli:main" in entry_points.read_text()
+
+
+def test_it_holds_the_agent_alone_for_an_apps_path(wheel: zipfile.Path) -> None:
+    assert shipped(wheel, "agent", "") == {
+        f"floodmark/agent/{name}" for name in committed("exporter/floodmark/agent", ".py")
+    }

@@ -10,9 +10,9 @@ import flask
 from flask import Blueprint, Flask, Response, abort
 
 import floodmark.agent.flask
-from floodmark.agent import requests
+from floodmark.agent import routes
 
-requests._MEASURING = 30.0  # noqa: SLF001 - so that enough is measured within seconds
+routes._MEASURING = 30.0  # noqa: SLF001 - so that enough is measured within seconds
 
 app = Flask(__name__)
 floodmark.agent.flask.routes(app)

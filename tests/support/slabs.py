@@ -20,9 +20,13 @@ from types import SimpleNamespace
 from floodmark.agent import requests
 from floodmark.agent.slab import Cell, Identity, Slab
 slab = Slab(sys.argv[1], Identity.of(os.getpid()), Identity.of(os.getppid()))
-hooks = requests.hooks(slab, None, None, lambda: None)
+hooks = requests.hooks(slab, lambda: None, threaded=True)
+class Request:
+    headers = ()
+    def __init__(self, path, method):
+        self.path, self.method = path, method
 def request(path="/", method="GET"):
-    return SimpleNamespace(method=method, path=path)
+    return Request(path, method)
 def response(status=200):
     return SimpleNamespace(status_code=status, headers_sent=True)
 def serve(path="/", status=200, environ={}, method="GET"):

@@ -14,7 +14,7 @@ import time
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
-from floodmark.agent.requests import COUNTED
+from floodmark.agent.routes import COUNTED
 from floodmark.agent.rows import COLLECTED, COLLECTIONS, GENERATIONS, PAUSE_BOUNDS, SUM, UNCOLLECTABLE
 from floodmark.agent.slab import Cell
 

@@ -19,7 +19,6 @@ from floodmark.agent.worker import Agent, current
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
 
 _FOLDER = "/dev/shm"  # noqa: S108 - a folder of this user's own is made in there
 
@@ -33,12 +32,6 @@ class Mixin:
         """Set up logging as always, and give the configuration the agent's hooks."""
         super().setup(cfg)  # type: ignore[misc] # of the class it is mixed into
         _install(cfg, self)
-
-    def access(self, resp: Any, req: Any, environ: Any, request_time: timedelta) -> None:
-        """Log a request as always, and count one that gunicorn's hooks don't see, like an error page's."""
-        if current:
-            current[0].access(resp, req, environ, request_time)
-        super().access(resp, req, environ, request_time)  # type: ignore[misc] # as above
 
 
 class Logger(Mixin, glogging.Logger):  # type: ignore[misc] # gunicorn has no types

@@ -9,12 +9,21 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from floodmark.agent import heap, requests
+from floodmark.agent import asgi, heap, requests
 from floodmark.agent.slab import Cell, Identity, Slab
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
+
+# Modules of worker classes that serve all requests on the main thread.
+_ON_MAIN_THREAD = {
+    "gunicorn.workers.sync",
+    "gunicorn.workers.base_async",
+    "gunicorn.workers.gasgi",
+    "uvicorn.workers",
+    "uvicorn_worker._workers",
+}
 
 current: list[Agent] = []  # that of this process, or none
 
@@ -34,23 +43,49 @@ class Agent:
     def __init__(self, folder: str, worker: Any, say: Callable[[str], None]) -> None:
         self.slab = Slab(folder, Identity.of(os.getpid()), Identity.of(os.getppid()))
         self._worker = worker
-        settings = worker.cfg.settings
-        self._hooks = requests.hooks(
-            self.slab, _pre_request(worker), _own(settings["post_request"]), lambda: say("a request")
-        )
+        self._say = say
         self._asgi = _is_asgi(worker)
+        alone = _classes(worker) & _ON_MAIN_THREAD
+        self._hooks = requests.hooks(self.slab, lambda: say("a request"), threaded=not alone)
         if not self._asgi:
-            settings["pre_request"].value = self._hooks.pre_request
-            settings["post_request"].value = self._hooks.post_request
+            self._hook_requests()
         self._collected = heap.watch(self.slab)
         self._on_abort()
         if hasattr(worker, "get_thread_pool"):
             self._tell_queue()
 
-    def access(self, resp: Any, req: Any, environ: Any, took: timedelta) -> None:
-        """Take in what gunicorn writes to its access log."""
-        if not self._asgi:
+    def _hook_requests(self) -> None:
+        """Have requests counted by gunicorn's hooks, and what comes to its access log alone."""
+        settings, log = self._worker.cfg.settings, self._worker.log
+        _chain(
+            settings["pre_request"],
+            self._hooks.pre_request,
+            own_first=True,
+            keep=log.loglevel <= logging.DEBUG,
+        )
+        _chain(settings["post_request"], self._hooks.post_request, own_first=False)
+        if getattr(self._worker, "wsgi_handler", None):  # gevent's own server, which calls no hooks
+            self._count_pages()
+        handle_error = self._worker.handle_error
+
+        def then_count(*arguments: Any) -> None:
+            self._count_pages()
+            handle_error(*arguments)
+
+        self._worker.handle_error = then_count
+
+    def _count_pages(self) -> None:
+        """Take in what goes to the access log from now on: a worker without an error need not pay for it."""
+        log = self._worker.log
+        if "access" in vars(log):
+            return
+        write = log.access
+
+        def access(resp: Any, req: Any, environ: Any, took: timedelta) -> None:
             self._hooks.access(resp, req, environ, took)
+            write(resp, req, environ, took)
+
+        log.access = access
 
     def flag(self, cell: Cell) -> None:
         """Note that gunicorn's hook of that kind ran."""
@@ -61,7 +96,7 @@ class Agent:
         self.flag(Cell.BOOTED)
         if self._asgi:
             name = "asgi" if hasattr(self._worker, "asgi") else "wsgi"  # uvicorn's worker has it there
-            setattr(self._worker, name, self._hooks.asgi(getattr(self._worker, name)))
+            setattr(self._worker, name, asgi.counted(getattr(self._worker, name), self._hooks))
 
     def leave(self) -> None:
         """Note that the worker goes by itself, and whether because it has served enough."""
@@ -112,17 +147,25 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
+def _classes(worker: Any) -> set[str]:
+    return {kind.__module__ for kind in type(worker).__mro__}
+
+
 def _is_asgi(worker: Any) -> bool:
-    modules = {kind.__module__ for kind in type(worker).__mro__}
-    return any(name == "gunicorn.workers.gasgi" or name.startswith("uvicorn") for name in modules)
+    modules = _classes(worker)
+    return "gunicorn.workers.gasgi" in modules or any(name.startswith("uvicorn") for name in modules)
 
 
-def _own(setting: Any) -> Any:
-    """Return the hook that the app set, None for gunicorn's default, which does nothing."""
-    return None if setting.get() is setting.default else setting.get()
+def _chain(setting: Any, ours: Callable[..., None], *, own_first: bool, keep: bool = False) -> None:
+    """Set a hook of ours beside the app's own; gunicorn's default ones do nothing but log, at level debug."""
+    own = setting.get()
+    if own is setting.default and not keep:
+        setting.value = ours
+        return
+    first, second = (own, ours) if own_first else (ours, own)
 
+    def both(*arguments: Any) -> None:
+        first(*arguments)
+        second(*arguments)
 
-def _pre_request(worker: Any) -> Any:
-    # Gunicorn's default logs each request, at level debug.
-    debug = worker.log.error_log.isEnabledFor(logging.DEBUG)
-    return worker.cfg.pre_request if debug else _own(worker.cfg.settings["pre_request"])
+    setting.value = both
