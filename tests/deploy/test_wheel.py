@@ -72,6 +72,6 @@ def test_it_installs_the_command(wheel: zipfile.Path) -> None:
 
 
 def test_it_holds_the_agent_alone_for_an_apps_path(wheel: zipfile.Path) -> None:
-    assert shipped(wheel, "agent", "") == {
-        f"floodmark/agent/{name}" for name in committed("exporter/floodmark/agent", ".py")
-    }
+    modules = {f"floodmark/agent/{name}" for name in committed("exporter/floodmark/agent", ".py")}
+    assert shipped(wheel, "agent", ".py") == modules
+    assert not shipped(wheel, "agent", ".pyc")
