@@ -24,7 +24,6 @@ import contextlib
 import errno
 import fcntl
 import itertools
-import logging
 import os
 import re
 import tempfile
@@ -41,13 +40,12 @@ if TYPE_CHECKING:
 
     from floodmark.sources.available import Available
 
-log = logging.getLogger(__name__)
-
 SOURCE = "prometheus_multiproc_dir"
 KEPT_PIDS = 16  # dead processes whose gauges of mode "all" (a series for each pid) are kept
 BATCH = 128  # files merged at a time: each is a descriptor
 _EVERY = 10.0  # seconds
 _TRIES = 3  # at a folder that changes while it is read
+_OURS = ".floodmark."
 _MERGED = ".floodmark.merged"
 _ASIDE = ".floodmark.aside."
 _GUARD = "counter_floodmark-merging.db"
@@ -129,14 +127,16 @@ class Folder:
             with self._lock:
                 _settle(folder)
             wrong: dict[str, str] = {}
-            for group, names in _grouped(folder):
+            for group in _groups(folder):
+                names = _names(folder, group)
                 if multiproc.is_live(group):
                     _drop(folder, names, wrong)
                 elif multiproc.is_by_process(group):
                     _drop(folder, _newest_first(folder, names), wrong, spare=KEPT_PIDS)
                 else:
+                    merged = [name for name in names if _OWN.search(name)]
                     for batch in _batches([name for name in names if not _OWN.search(name)]):
-                        self._merge(folder, group, batch, wrong)
+                        merged = self._merge(folder, group, batch, merged, wrong)
             return wrong
 
     @contextlib.contextmanager
@@ -148,38 +148,39 @@ class Folder:
         finally:
             os.close(folder)
 
-    def _merge(self, folder: int, group: str, names: Iterable[str], wrong: dict[str, str]) -> None:
+    def _merge(
+        self, folder: int, group: str, names: Iterable[str], before: list[str], wrong: dict[str, str]
+    ) -> list[str]:
+        """Merge a group's dead files with those merged ``before``; return what took their place."""
         values: multiproc.Values = {}
         with contextlib.ExitStack() as stack:
             dead = _folded(_leased(folder, names, wrong, stack), group, values, wrong)
             if not dead:
-                return
-            before = [
-                name for of, own in _grouped(folder) if of == group for name in own if _OWN.search(name)
-            ]
+                return before
             dead += _folded(_leased(folder, before, wrong, stack), group, values, wrong)
             number = max((int(found[1]) for name in before if (found := _OWN.search(name))), default=0) + 1
+            name = f"{group}_floodmark-{number}.db"
             try:
                 _write(folder, dead, values)
                 with self._lock:
-                    _replace(folder, dead, f"{group}_floodmark-{number}.db")
+                    done = _replace(folder, dead, name)
             except FileNotFoundError:
-                log.debug("a file went away", extra={"folder": self.path})  # the app starts anew
+                done = False  # the app starts anew, and has wiped the folder
             finally:
                 with self._lock:
                     _settle(folder)
+        return [name] if done else before
 
 
 def _families(folder: int) -> list[multiproc.Family]:
-    grouped = list(_grouped(folder))
-    if any(_GUARD in names for _, names in grouped):
-        raise ChangingError(errno.EAGAIN, "its files are being merged")
     wrong: dict[str, str] = {}
     shm = _SHM if os.access(_SHM, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="floodmark-", dir=shm) as scratch:
         # One small file for each type is all that the library, which keeps every row, gets to read.
-        paths = []
-        for group, names in grouped:
+        paths, files = [], 0
+        for group in _groups(folder):
+            names = _names(folder, group)
+            files += len(names)
             together = (
                 [(name, [name]) for name in names]
                 if multiproc.is_by_process(group)
@@ -192,7 +193,7 @@ def _families(folder: int) -> list[multiproc.Family]:
                 paths.append(f"{scratch}/{target}")
                 with open(paths[-1], "xb") as file:  # noqa: PTH123 - a path of text is what the library wants
                     multiproc.write(file.fileno(), values)
-        if wrong and len(wrong) == sum(len(names) for _, names in grouped):
+        if wrong and len(wrong) == files:
             raise multiproc.UnreadableError(_listed(wrong))
         return multiproc.families(paths)
 
@@ -215,10 +216,30 @@ def _add(folder: int, name: str, group: str, values: multiproc.Values, wrong: di
         os.close(descriptor)
 
 
-def _grouped(folder: int) -> Iterator[tuple[str, list[str]]]:
-    names = sorted((group, name) for name in os.listdir(folder) if (group := multiproc.group(name)))
-    for group, of in itertools.groupby(names, key=lambda each: each[0]):
-        yield group, [name for _, name in of]
+def _scan(folder: int) -> Iterator[str]:
+    # One name at a time: there may be many thousands.
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield entry.name
+
+
+def _groups(folder: int) -> list[str]:
+    return sorted({group for name in _scan(folder) if (group := multiproc.group(name))})
+
+
+def _names(folder: int, group: str) -> list[str]:
+    """Return the names of a group's files.
+
+    Raises:
+        ChangingError: another floodmark is just replacing some.
+    """
+    names = []
+    for name in _scan(folder):
+        if name == _GUARD:
+            raise ChangingError(errno.EAGAIN, "its files are being merged")
+        if multiproc.group(name) == group:
+            names.append(name)
+    return names
 
 
 def _leased(
@@ -268,13 +289,15 @@ def _write(folder: int, dead: list[_Dead], values: multiproc.Values) -> None:
         os.close(descriptor)
 
 
-def _replace(folder: int, dead: list[_Dead], name: str) -> None:
-    """Put the merged file in the place of those it was made of, unless one of them lives again."""
+def _replace(folder: int, dead: list[_Dead], name: str) -> bool:
+    """Put the merged file in the place of those it was made of; not if one of them lives again."""
     os.symlink(".floodmark.nothing", _GUARD, dir_fd=folder)
     for each in dead:
         os.rename(each.name, _ASIDE + each.name, src_dir_fd=folder, dst_dir_fd=folder)
-    if all(_still(folder, each) for each in dead):
+    done = all(_still(folder, each) for each in dead)
+    if done:
         os.rename(_MERGED, name, src_dir_fd=folder, dst_dir_fd=folder)
+    return done
 
 
 def _still(folder: int, dead: _Dead) -> bool:
@@ -300,7 +323,7 @@ def _drop(folder: int, names: Iterable[str], wrong: dict[str, str], spare: int =
 
 def _settle(folder: int) -> None:
     """End a merge, one that was killed at any step too."""
-    names = os.listdir(folder)
+    names = [name for name in _scan(folder) if name.startswith(_OURS) or name == _GUARD]
     aside = [name.removeprefix(_ASIDE) for name in names if name.startswith(_ASIDE)]
     if _MERGED in names:
         for name in aside:
@@ -314,13 +337,20 @@ def _settle(folder: int) -> None:
 
 
 def _put_back(folder: int, name: str) -> None:
-    there = set(os.listdir(folder))
     # A new process of an old pid may have begun a file of that name, where its old one stood aside.
     names = itertools.chain(
         [name], (f"{name.removesuffix('.db')}-{number}.db" for number in itertools.count())
     )
-    free = next(each for each in names if each not in there)
+    free = next(each for each in names if not _exists(folder, each))
     os.rename(_ASIDE + name, free, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def _exists(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _newest_first(folder: int, names: Iterable[str]) -> list[str]:
@@ -353,6 +383,18 @@ class Merging:
     def __init__(self, folders: Mapping[str, Folder], available: Available) -> None:
         self._folders = folders
         self._available = available
+        self._looked_at: set[str] = set()
+
+    def families(self, app: str) -> list[multiproc.Family]:
+        """Return an app's families, as its folder does.
+
+        Raises:
+            OSError, UnreadableError: as the folder does; until it was merged for the first time too: of
+                thousands of dead processes the page would take megabytes, once more for nothing.
+        """
+        if app not in self._looked_at:
+            raise ChangingError(errno.EAGAIN, "files of dead processes are being merged for the first time")
+        return self._folders[app].families()
 
     def run(self) -> None:
         """Merge for ever, at a slow pace."""
@@ -374,6 +416,7 @@ class Merging:
                     self._lacking(UNREADABLE, _listed(wrong), app)
                 else:
                     self._available.good(SOURCE, app)
+            self._looked_at.add(app)
 
     def _lacking(self, lack: Lack, problem: str, app: str) -> None:
         said = Lack(lack.problem.format(problem), lack.costs.format(app), lack.grant)

@@ -85,7 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
         for name, app in settings.apps.items()
         if app.prometheus_multiproc_dir
     }
-    pages = {name: functools.partial(_page, folder) for name, folder in folders.items()}
+    merging = Merging(folders, available)
+    pages = {name: functools.partial(_page, merging, name) for name in folders}
     try:
         server = Server(
             settings.listen, lambda accept: exposition.render(scrape(), accept), watch.deaths, pages
@@ -106,8 +107,6 @@ def run(arguments: argparse.Namespace) -> int:
     _start("state", lambda: state.run(watch.kept))
     _start("proportional", lambda: proportional.run(watch.state))
     if folders:
-        merging = Merging(folders, available)
-        merging.once()  # the first scrape shall find little to read
         _start("multiproc", merging.run)
     if statsd_sockets:
         _start("statsd", lambda: statsd.receive(statsd_sockets, requests.take))
@@ -124,8 +123,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _page(folder: Folder, accept: str) -> exposition.Page:
-    return exposition.page(folder.families(), accept)
+def _page(merging: Merging, app: str, accept: str) -> exposition.Page:
+    return exposition.page(merging.families(app), accept)
 
 
 def _start(name: str, target: Callable[[], None]) -> None:
