@@ -301,6 +301,27 @@ def test_a_wiped_folder_stays_wiped(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert names(folder) == set()
 
 
+def test_a_file_begun_anew_in_a_wiped_folder_is_not_taken_for_the_dead_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Process(folder, 1) as process:
+        process.add("counter", "requests_total", 4)
+    reborn = Process(folder, 1)
+    write = module._write  # noqa: SLF001 - the moment in between
+
+    def begun_anew_just_after(*arguments: object) -> None:
+        write(*arguments)  # type: ignore[arg-type]
+        (folder / "counter_1.db").unlink()
+        reborn.add("counter", "requests_total", 1)
+
+    monkeypatch.setattr(module, "_write", begun_anew_just_after)
+    Folder(folder).merge()
+    assert names(folder) == {"counter_1.db"}
+    reborn.add("counter", "requests_total", 1)
+    assert list(collected(folder).values()) == [2]
+    reborn.die()
+
+
 def test_a_file_that_is_none_of_prometheus_client_is_left_alone_and_told_and_all_others_count(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
