@@ -115,6 +115,13 @@ class App:
         " it only when it starts: start floodmark first, and gunicorn again after floodmark",
         default=None,
     )
+    prometheus_multiproc_dir: Path | None = _setting(
+        _path,
+        "the app's PROMETHEUS_MULTIPROC_DIR, as floodmark sees it: its own prometheus_client metrics are"
+        " served at `/apps/<label>/metrics`, and the files of its dead processes merged, if floodmark may"
+        " write there",
+        default=None,
+    )
 
 
 def _apps(value: object) -> Mapping[str, App]:

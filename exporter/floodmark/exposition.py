@@ -1,4 +1,4 @@
-"""Samples to a page. The only module that imports prometheus_client."""
+"""Samples to a page. Beside sources/multiproc.py the only module that imports prometheus_client."""
 
 from __future__ import annotations
 
@@ -43,9 +43,13 @@ def render(samples: Iterable[Sample], accept: str = "") -> Page:
         samples: from a scrape, in any order; those of one metric are brought together.
         accept: the request's Accept header; OpenMetrics is sent where it is asked for.
     """
+    return page((*_families(samples), *_process.collect()), accept)
+
+
+def page(families: Iterable[Family], accept: str = "") -> Page:
+    """Render families as text, or as OpenMetrics where the Accept header asks for it."""
     encode, content_type = choose_encoder(accept)
-    families = _Families((*_families(samples), *_process.collect()))
-    return Page(encode(families), content_type)
+    return Page(encode(_Families(families)), content_type)
 
 
 def _families(samples: Iterable[Sample]) -> Iterator[Family]:

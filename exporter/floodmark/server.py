@@ -11,12 +11,12 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from queue import Full, Queue
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from floodmark import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from floodmark.config import Address
     from floodmark.exposition import Page
@@ -30,16 +30,17 @@ TIMEOUT = 10.0  # seconds for a request to arrive, and for each write of its ans
 _INDEX = """<!doctype html><meta charset="utf-8"><title>floodmark</title>
 <style>body{{font:16px/1.5 system-ui;margin:3em auto;max-width:40em}}</style>
 <h1>floodmark {version}</h1><p>
-<a href="metrics">metrics</a> · <a href="deaths">deaths</a> · <a href="healthz">healthz</a>"""
+<a href="metrics">metrics</a> · <a href="deaths">deaths</a> · <a href="healthz">healthz</a>{apps}"""
 
 
 class Server(HTTPServer):
-    """Serves ``/metrics``, ``/deaths``, ``/healthz`` and a page that links to them.
+    """Serves ``/metrics``, ``/deaths``, ``/healthz``, ``/apps/<app>/metrics`` and a page that links to them.
 
     Args:
         address: where to listen.
         metrics: makes a page for an Accept header; called from several threads at once.
         deaths: makes the death records' JSON; called likewise.
+        apps: make the page of an app's own metrics, by its label; OSError or ValueError are answered 503.
 
     Raises:
         OSError: the address can't be had.
@@ -47,10 +48,17 @@ class Server(HTTPServer):
 
     request_queue_size = 16
 
-    def __init__(self, address: Address, metrics: Callable[[str], Page], deaths: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        metrics: Callable[[str], Page],
+        deaths: Callable[[], bytes],
+        apps: Mapping[str, Callable[[str], Page]] | None = None,
+    ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         self.metrics = metrics
         self.deaths = deaths
+        self.apps = apps or {}
         super().__init__((address.host, address.port), _Handler)
         self._accepted: Queue[tuple[socket.socket, object]] = Queue(WAITING)
         for number in range(THREADS):
@@ -81,6 +89,13 @@ class Server(HTTPServer):
                 self.shutdown_request(request)
 
 
+def _app(path: str) -> str:
+    """Return the app of ``/apps/<app>/metrics``, an empty string for any other path."""
+    if path.startswith("/apps/") and path.endswith("/metrics"):
+        return unquote(path.removeprefix("/apps/").removesuffix("/metrics"))
+    return ""
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: Server
     timeout = TIMEOUT
@@ -91,25 +106,37 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer."""
         path = urlsplit(self.path).path
         if path == "/metrics":
-            self._metrics()
+            self._metrics(self.server.metrics)
+        elif (app := _app(path)) in self.server.apps:
+            self._metrics(self.server.apps[app])
         elif path == "/deaths":
             self._send(HTTPStatus.OK, "application/json", self.server.deaths())
         elif path == "/healthz":
             self._send(HTTPStatus.OK, "text/plain; charset=utf-8", b"ok\n")
         elif path == "/":
-            page = _INDEX.format(version=html.escape(__version__))
+            links = (
+                f' · <a href="apps/{quote(name, safe="")}/metrics">{html.escape(name)}</a>'
+                for name in self.server.apps
+            )
+            page = _INDEX.format(version=html.escape(__version__), apps="".join(links))
             self._send(HTTPStatus.OK, "text/html; charset=utf-8", page.encode())
         else:
             self._send(
                 HTTPStatus.NOT_FOUND,
                 "text/plain; charset=utf-8",
-                b"here are /metrics, /deaths and /healthz\n",
+                b"here are /metrics, /deaths, /healthz, and /apps/<app>/metrics of apps with"
+                b" prometheus_multiproc_dir\n",
             )
 
     do_HEAD = do_GET  # noqa: N815 - http.server finds it by this name
 
-    def _metrics(self) -> None:
-        page = self.server.metrics(self.headers.get("Accept", ""))
+    def _metrics(self, make: Callable[[str], Page]) -> None:
+        try:
+            page = make(self.headers.get("Accept", ""))
+        except (OSError, ValueError) as error:
+            # Prometheus keeps no sample of it, and shows the target as down.
+            self._send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", f"{error}\n".encode())
+            return
         if "gzip" in self.headers.get("Accept-Encoding", ""):
             # Level 1: a fifth of the size already, at a third of the default level's CPU.
             self._send(HTTPStatus.OK, page.content_type, gzip.compress(page.body, 1), "gzip")

@@ -6,6 +6,7 @@ Nothing needs to be configured: every gunicorn master on the host is found by it
 
 from __future__ import annotations
 
+import functools
 import gc
 import logging
 import os
@@ -22,6 +23,7 @@ from floodmark.facts import Facts
 from floodmark.gunicorn.proportional import ProportionalMemory
 from floodmark.gunicorn.sockets import Sockets
 from floodmark.gunicorn.watch import Watch
+from floodmark.multiproc import Folder, Merging
 from floodmark.requests import Requests
 from floodmark.scrape import Scrape
 from floodmark.server import Server
@@ -78,8 +80,17 @@ def run(arguments: argparse.Namespace) -> int:
     proportional = ProportionalMemory(proc, available)
     facts = Facts(settings.root, proc, watch, requests, sockets, proportional)
     scrape = Scrape([each for each in COLLECTORS if each.name not in settings.disable], facts)
+    folders = {
+        name: Folder(app.prometheus_multiproc_dir)
+        for name, app in settings.apps.items()
+        if app.prometheus_multiproc_dir
+    }
+    merging = Merging(folders, available)
+    pages = {name: functools.partial(_page, merging, name) for name in folders}
     try:
-        server = Server(settings.listen, lambda accept: exposition.render(scrape(), accept), watch.deaths)
+        server = Server(
+            settings.listen, lambda accept: exposition.render(scrape(), accept), watch.deaths, pages
+        )
     except OSError as error:
         raise config.ConfigError(
             f"can't listen on {settings.listen}: {error.strerror}."
@@ -95,6 +106,8 @@ def run(arguments: argparse.Namespace) -> int:
     _start("watch", watch.run)
     _start("state", lambda: state.run(watch.kept))
     _start("proportional", lambda: proportional.run(watch.state))
+    if folders:
+        _start("multiproc", merging.run)
     if statsd_sockets:
         _start("statsd", lambda: statsd.receive(statsd_sockets, requests.take))
     # What is here now stays: spare the collector looking at it again and again.
@@ -108,6 +121,10 @@ def run(arguments: argparse.Namespace) -> int:
         state.keep(watch.kept(), last=True)
         heard.close()
     return 0
+
+
+def _page(merging: Merging, app: str, accept: str) -> exposition.Page:
+    return exposition.page(merging.families(app), accept)
 
 
 def _start(name: str, target: Callable[[], None]) -> None:
