@@ -1,4 +1,4 @@
-"""What floodmark costs, beside its peers and against its budgets; prints tables and writes docs/benchmarks.md.
+"""What floodmark costs, beside its peers and against its budgets: prints it and writes docs/benchmarks.md.
 
 Each part is a file beside this one and a section of the page. All of it takes about ten minutes, two cores
 and a quiet machine. Exits with 1 where a budget is broken.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import exporter, page, requests, throughput
+from tests.bench import exporter, page, recycling, requests, throughput
 from tests.bench.setups import say
 from tests.support.live import ROOT
 
@@ -17,6 +17,7 @@ PAGE = ROOT / "docs/benchmarks.md"
 PARTS = {
     "requests": requests,
     "throughput": throughput,
+    "recycling": recycling,
     "exporter": exporter,
 }
 

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md: a section for each part, each with its budgets, so that a part can be measured alone."""
+"""docs/benchmarks.md: a section for each part, each with its budgets, so that one can be measured alone."""
 
 from __future__ import annotations
 

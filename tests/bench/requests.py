@@ -44,7 +44,7 @@ def measure() -> Section:
     told = (
         f"\nOf {len(turns)} turns of {REQUESTS} requests each, in {GROUPS} processes each. Without: "
         + ", ".join(f"{value:.1f} µs ({name})" for name, value in bare.items())
-        + f". The row `{AGAIN}` is the same thing measured twice: what this benchmark can't tell from nothing."
+        + f". The row `{AGAIN}` is the same thing measured twice: what can't be told from nothing."
         "\nCPU time of gunicorn's own sync worker and its system calls, without accepting and parsing.\n"
     )
     heads = ("with", "added, median", "quartiles", "times the agent's")

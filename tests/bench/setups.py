@@ -87,11 +87,10 @@ class Running(NamedTuple):
         if self.process.poll() is not None:
             raise NotStartedError(self.log.read_text().strip().rpartition("\n")[2])
 
-    def worker(self) -> int:
-        """Return the pid of its one worker."""
+    def workers(self) -> list[int]:
+        """Return the pids of its workers."""
         pid = self.process.pid
-        (worker,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return int(worker)
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @contextlib.contextmanager

@@ -23,7 +23,15 @@ HEADING = "Throughput"
 BUDGET = 0.97  # of bare
 
 CLASSES = {"sync": (), "gthread": ("--threads", "4")}
-GROUPS, ROUNDS, SECONDS, CONNECTIONS = 6, 4, 2, 8
+GROUPS, ROUNDS, SECONDS, CONNECTIONS = 6, 3, 1, 8
+_HEADS = ("requests/s of a core", "bare", "of bare, median", "quartiles", "by the wall's clock")
+_TOLD = f"""\
+A worker and its bare one at the same time on {{cores}}, each under a wrk with
+{CONNECTIONS} connections: the kernel gives them turns of milliseconds, so that neighbours disturb both alike.
+Requests for each second that a worker computed, of {{rounds}} rounds of {SECONDS} s in {GROUPS} processes.
+By the wall's clock the share that each got of the core is in it too. `{AGAIN}` is the same thing
+measured twice: what this benchmark can't tell from nothing.
+"""
 
 
 class Load(NamedTuple):
@@ -33,73 +41,77 @@ class Load(NamedTuple):
     cpu: float
     rate: float
 
+    @property
+    def of_a_core(self) -> float:
+        """Requests for each second of CPU time."""
+        return self.requests / self.cpu
+
     def against(self, bare: Load) -> float:
         """Return the ratio to another's requests for each second of CPU time."""
-        return (self.requests / self.cpu) / (bare.requests / bare.cpu)
+        return self.of_a_core / bare.of_a_core
 
 
 def measure() -> Section:
-    """Measure every setup, all at once, for each worker class."""
+    """Measure every setup beside its bare one, for each worker class."""
     lines, texts = [], []
     with memory_folder() as folder, _cores() as (ours, theirs), every(folder) as (setups, remarks):
         setups.append(setups[0]._replace(name=AGAIN))
+        known = {setup.name: setup for setup in setups}
         for worker, flags in CLASSES.items():
-            rounds: list[dict[str, Load]] = []
+            rows = []
+            pairs: dict[str, list[tuple[Load, Load]]] = {
+                setup.name: [] for setup in setups if setup.name != setup.against
+            }
             for group in range(GROUPS):
                 say(f"throughput: {worker}, processes {group + 1} of {GROUPS}")
-                rounds += _group(setups, folder, theirs, worker, *flags)
-            rows = []
-            for setup in setups:
-                pairs = [(each[setup.name], each[setup.against]) for each in rounds]
-                rate = statistics.median(load.requests / load.cpu for load, _ in pairs)
-                row = [setup.name, f"{rate:.0f}"]
-                if setup.name == setup.against:
-                    rows.append([*row, "", "", ""])
-                    continue
-                low, ratio, high = statistics.quantiles((each.against(bare) for each, bare in pairs), n=4)
-                wall = statistics.median(each.rate / bare.rate for each, bare in pairs)
-                rows.append([*row, f"{ratio:.3f}", f"{low:.3f} to {high:.3f}", f"{wall:.3f}"])
-                if setup.name == AGENT:
-                    lines.append(
-                        Line(f"{worker}: requests/s with the agent, of bare", ratio, BUDGET, "", True)
-                    )
-            heads = (
-                worker,
-                "requests/s of a core",
-                "of bare, median",
-                "quartiles",
-                "of bare, by the wall's clock",
-            )
-            texts.append(table(heads, rows))
-    cores = "a core of their own" if ours != theirs else "the one core that is here"
-    told = (
-        f"One worker each, all at once on {cores}, each under a wrk with {CONNECTIONS} connections: the kernel "
-        "gives them\nturns of milliseconds, so that neighbours disturb all alike. Requests for each second that the "
-        f"worker computes,\nof {len(rounds)} rounds of {SECONDS} s in {GROUPS} processes each, in pairs with bare in "
-        f"the same round. By the wall's clock\nthe share that each got of the core is in it. `{AGAIN}` is the same "
-        "thing measured twice: what this\nbenchmark can't tell from nothing.\n"
+                order = 1 if group % 2 else -1  # which of a pair starts first
+                for name, found in pairs.items():
+                    pair = (known[name], known[known[name].against])
+                    found.extend(_together(pair, order, folder, theirs, worker, *flags))
+            for name, found in pairs.items():
+                low, ratio, high = statistics.quantiles((each.against(other) for each, other in found), n=4)
+                wall = statistics.median(each.rate / other.rate for each, other in found)
+                rates = [
+                    f"{statistics.median(load.of_a_core for load in loads):.0f}"
+                    for loads in zip(*found, strict=True)
+                ]
+                rows.append([name, *rates, f"{ratio:.3f}", f"{low:.3f} to {high:.3f}", f"{wall:.3f}"])
+                if name == AGENT:
+                    what = f"{worker}: requests/s with the agent, of bare"
+                    lines.append(Line(what, ratio, BUDGET, "", at_least=True))
+            texts.append(table((worker, *_HEADS), rows))
+    told = _TOLD.format(
+        cores="a core of their own" if ours != theirs else "the one core that is here",
+        rounds=GROUPS * ROUNDS,
     )
     return Section(lines, "\n" + "\n".join((*texts, told, *(f"{remark}\n" for remark in remarks))))
 
 
-def _group(
-    setups: list[Setup], folder: Path, cpu: int, worker: str, *flags: str
-) -> Iterator[dict[str, Load]]:
-    """Yield what each did, for each round with the same processes."""
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(len(setups)) as at_once:
+def _together(
+    pair: tuple[Setup, Setup],
+    order: int,
+    folder: Path,
+    cpu: int,
+    worker: str,
+    *flags: str,
+) -> Iterator[tuple[Load, Load]]:
+    """Yield what two did at the same time, for each round with the same processes."""
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(2) as at_once:
         gunicorns = [
-            stack.enter_context(running(setup, folder, *flags, worker=worker, cpu=cpu)) for setup in setups
+            stack.enter_context(running(setup, folder, *flags, worker=worker, cpu=cpu))
+            for setup in pair[::order]
         ]
         for number in range(1 + ROUNDS):
-            loads = list(at_once.map(_load, gunicorns))
+            first, second = list(at_once.map(_load, gunicorns))[::order]
             if number:  # the first one warms
-                yield {setup.name: load for setup, load in zip(setups, loads, strict=True)}
+                yield first, second
 
 
 def _load(gunicorn: Running) -> Load:
     command = [str(servers.find("wrk")), "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", gunicorn.url]
     # The kernel's clock of another process's CPU time, in ns: clock_getcpuclockid(3).
-    clock = (~gunicorn.worker() << 3) | 2
+    (worker,) = gunicorn.workers()
+    clock = (~worker << 3) | 2
     before = time.clock_gettime(clock)
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     spent = time.clock_gettime(clock) - before
