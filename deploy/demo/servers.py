@@ -51,7 +51,6 @@ SERVERS = {
         "prometheus-process-exporter",
         "usr/bin/prometheus-process-exporter",
     ),
-    "wrk": Server(("wrk",), "wrk", "usr/bin/wrk"),
 }
 
 _BY_HAND = "Put prometheus, promtool, alertmanager and amtool on PATH (https://prometheus.io/download)"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from deploy.demo import servers
 from tests.bench.page import Line, Section, table
 from tests.bench.setups import AGAIN, AGENT, Running, Setup, every, memory_folder, running, say
 
@@ -53,6 +53,8 @@ class Load(NamedTuple):
 
 def measure() -> Section:
     """Measure every setup beside its bare one, for each worker class."""
+    if not shutil.which("wrk"):
+        raise SystemExit("the throughput needs wrk. Type: sudo apt-get install wrk")
     lines, texts = [], []
     with memory_folder() as folder, _cores() as (ours, theirs), every(folder) as (setups, remarks):
         setups.append(setups[0]._replace(name=AGAIN))
@@ -108,7 +110,7 @@ def _together(
 
 
 def _load(gunicorn: Running) -> Load:
-    command = [str(servers.find("wrk")), "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", gunicorn.url]
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", gunicorn.url]
     # The kernel's clock of another process's CPU time, in ns: clock_getcpuclockid(3).
     (worker,) = gunicorn.workers()
     clock = (~worker << 3) | 2
