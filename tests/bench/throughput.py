@@ -23,7 +23,7 @@ HEADING = "Throughput"
 BUDGET = 0.97  # of bare
 
 CLASSES = {"sync": (), "gthread": ("--threads", "4")}
-GROUPS, ROUNDS, SECONDS, CONNECTIONS = 6, 3, 1, 8
+GROUPS, ROUNDS, SECONDS, CONNECTIONS = 4, 3, 1, 8
 _HEADS = ("requests/s of a core", "bare", "of bare, median", "quartiles", "by the wall's clock")
 _TOLD = f"""\
 A worker and its bare one at the same time on {{cores}}, each under a wrk with
