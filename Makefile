@@ -24,7 +24,7 @@ soak: venv ## ten minutes of requests, recycles and kills on the agent: nothing 
 	$(BIN)/python -m tests.soak
 
 bench: venv ## what floodmark costs, against its budgets; writes docs/benchmarks.md
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
 dashboards: venv ## build dashboards/json from the Python
 	$(BIN)/python -m dashboards

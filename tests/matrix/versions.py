@@ -29,15 +29,24 @@ def program(version: str) -> str:
     Raises:
         subprocess.CalledProcessError: it can't be installed; pip has said why.
     """
-    folder = _cache() / f"gunicorn-{version}"
-    wanted = "\n".join(VERSIONS[version])
+    return str(environment(f"gunicorn-{version}", *VERSIONS[version]) / "gunicorn")
+
+
+def environment(name: str, *packages: str) -> Path:
+    """Return the folder of programs of a virtual environment in the user's cache, made if it isn't there yet.
+
+    Raises:
+        subprocess.CalledProcessError: a package can't be installed; pip has said why.
+    """
+    folder = _cache() / name
+    wanted = "\n".join(packages)
     made = folder / "made-of"  # written last: what broke off before is made anew
     if not made.exists() or made.read_text() != wanted:
-        sys.stderr.write(f"installing gunicorn {version} into {folder}\n")
+        sys.stderr.write(f"installing {', '.join(packages)} into {folder}\n")
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        _install(folder / "bin/python", *VERSIONS[version])
+        _install(folder / "bin/python", *packages)
         made.write_text(wanted)
-    return str(folder / "bin/gunicorn")
+    return folder / "bin"
 
 
 def asgi_worker(version: str) -> str:
