@@ -51,6 +51,6 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 if __name__ == "__main__":
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, os.environ["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]
+    MultiProcessCollector(registry, os.environ["PROMETHEUS_MULTIPROC_DIR"])
     _, thread = start_http_server(int(sys.argv[1]), "127.0.0.1", registry)
     thread.join()
