@@ -180,3 +180,10 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
 def test_an_apps_name_never_leads_out_of_the_folder(tmp_path: Path) -> None:
     folder = ledger.folder_of(str(tmp_path), "../../etc/x")
     assert Path(folder).parent == tmp_path / f"floodmark-{os.geteuid()}"
+
+
+def test_an_app_has_its_ledger_before_its_first_death(tmp_path: Path) -> None:
+    Ledger(str(tmp_path)).fold([])
+    assert (tmp_path / ledger.NAME).stat().st_size == ledger.SIZE
+    assert ledger.counts(str(tmp_path)) == ({}, [])
+    assert ledger.exits(str(tmp_path)) == []

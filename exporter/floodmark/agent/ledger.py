@@ -198,7 +198,8 @@ class Ledger:
                 for name, seen in slabs(self.folder)
                 if not seen.alive and seen.worker() not in waiting
             ]
-            if not dead and not ended:
+            # Also an empty one is written: from its first worker on an app takes as much room as ever.
+            if not dead and not ended and os.path.exists(os.path.join(self.folder, NAME)):
                 return
             rows, folded = counts(self.folder)
             now = time.monotonic()
