@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from floodmark.agent.slab import Slab, Slot
 
-_CLOSING_AT = 8 * Cell.CLOSING_CELL
 _SAMPLED = 5.0  # seconds between looks at what costs more than a request may
 # What proxies write: nanoseconds, microseconds (Apache, New Relic), milliseconds (Heroku), seconds (nginx);
 # the least number that is one of them, for times since 2001.
@@ -111,7 +110,7 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
         return CROWD
 
     def leave(slot: Slot) -> None:
-        cells[slot[1]] = 0.0
+        cells[slot[2]] = 0.0
         if slot is CROWD:
             with lock:
                 cells[Cell.CROWD] -= 1.0
@@ -159,7 +158,7 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
             slot = free.pop() if free else crowded()
             started = steady()
             in_flight[req] = started, slot
-            fill(raw, slot[0], line, started)
+            fill(raw, slot[0], line, 0.0, 0.0, started)
             if by_route:
                 routes.begin(req, alone=len(in_flight) == 1)
         except Exception:
@@ -186,9 +185,9 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
             try:
                 # Whatever the moment of a SIGKILL, the request is found to be counted, or to be in flight.
                 count = cells[cell] + 1.0
-                closing(raw, _CLOSING_AT, cell, count, started)
+                closing(raw, slot[1], cell, count)
                 cells[cell] = count
-                cells[slot[1]] = 0.0
+                cells[slot[2]] = 0.0
                 cells[row + SUM] += seconds
             finally:
                 if threaded:

@@ -9,7 +9,8 @@ up to 2**53.
     8         the header's cells, see Cell
     512       a slot that nobody reads
     1024      rows: length of the name, the name (UTF-8), 16 values
-    24576     slots of requests in flight: method and path (UTF-8, NUL behind), steady seconds of the start
+    24576     slots of requests in flight: method and path (UTF-8, NUL behind); the cell that is about to
+              count it and that cell's value once it has, 0 before; steady seconds of its start, 0 for none
     32768     the end; after a SIGABRT faulthandler's stacks follow
 
 A row is there once the header counts it, a slot is taken while its start isn't 0: both come last.
@@ -31,7 +32,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     Rows = dict[str, list[float]]
-    Slot = tuple[int, int]
+    Slot = tuple[int, int, int]
 
 MAGIC = b"floodmk1"
 SIZE = 32768
@@ -45,18 +46,19 @@ _ROWS = 1024
 _NAME = 120  # bytes
 _ROW = 8 + _NAME + 8 * VALUES
 _SLOTS = 24576
-_TEXT = 248  # bytes
-_SLOT = _TEXT + 8
+_TEXT = 232  # bytes
+_SLOT = _TEXT + 24
 _CELL = 8
 # The machine stores doubles whole, but nobody promises that the kernel copies them so: a reading counts
 # once the next one is equal. A slab that changes each time is busy, not torn: then the last one is taken.
 _TRIES = 8
 
-_HEADER = struct.Struct("20d")
-_ALL_SLOTS = struct.Struct(f"{_TEXT}sd" * SLOTS)
-SLOT = struct.Struct(f"{_TEXT}sd")
-CLOSING = struct.Struct("3d")
-CROWD = (512, (512 + _TEXT) // _CELL)  # a slot that nobody reads, for requests that find none free
+_HEADER = struct.Struct("17d")
+_ALL_SLOTS = struct.Struct(f"{_TEXT}s3d" * SLOTS)
+SLOT = struct.Struct(f"{_TEXT}s3d")
+CLOSING = struct.Struct("2d")
+# A slot that nobody reads, for requests that find none free.
+CROWD = (512, 512 + _TEXT, (512 + _TEXT + 16) // _CELL)
 _NUMBER = struct.Struct("d")
 _ROW_VALUES = struct.Struct(f"{VALUES}d")
 
@@ -69,8 +71,7 @@ class Cell(enum.IntEnum):
     gunicorn's hook of that kind ran in the worker, or it served as many requests as it shall. CROWD counts
     requests in flight without a slot, QUEUED a gthread worker's own queue. BLOCKS are allocated blocks;
     LIVE_BLOCKS and LIVE_BYTES what was left after the last full collection, LIVE_TIME its Unix time;
-    COLLECTIONS counts those of all generations. The last three say which request is being counted: the cell
-    that counts it, that cell's value once it did, and when the request began.
+    COLLECTIONS counts those of all generations.
     """
 
     PID = 1
@@ -90,9 +91,6 @@ class Cell(enum.IntEnum):
     LIVE_BYTES = 15
     LIVE_TIME = 16
     COLLECTIONS = 17
-    CLOSING_CELL = 18
-    CLOSING_COUNT = 19
-    CLOSING_START = 20
 
 
 # What must be numbers, and at most so large, for the rest to be found.
@@ -103,7 +101,6 @@ _MOST = {
     Cell.MASTER_TICKS: 1 << 53,
     Cell.ROWS: ROWS,
     Cell.CROWD: 1 << 20,
-    Cell.CLOSING_CELL: SIZE // _CELL - 1,
 }
 UNKNOWN_AT_FIRST = (Cell.QUEUED, Cell.BLOCKS, Cell.LIVE_BLOCKS, Cell.LIVE_BYTES, Cell.LIVE_TIME)
 
@@ -150,6 +147,7 @@ class Slab:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         self.descriptor = os.open(new, flags, 0o644)
         try:
+            os.fchmod(self.descriptor, 0o644)  # whatever the umask is: floodmark may be another user
             # All of it is written: a page that a full disk can't give would be a SIGBUS later on.
             written = os.write(self.descriptor, bytes(SIZE))
             if written != SIZE:
@@ -190,9 +188,9 @@ class Slab:
 
     @staticmethod
     def slot(number: int) -> Slot:
-        """Return where a slot is, for SLOT, and the cell of its start, for 0."""
+        """Return where a slot is: its first byte, for SLOT, that for CLOSING, and the cell of its start."""
         at = _SLOTS + number * _SLOT
-        return at, (at + _TEXT) // _CELL
+        return at, at + _TEXT, (at + _TEXT + 16) // _CELL
 
     def detach(self) -> None:
         """Go on in memory of one's own: a forked child must not write to its parent's slab."""
@@ -249,19 +247,19 @@ class Snapshot(NamedTuple):
 
     def in_flight(self) -> list[InFlight]:
         """Return the requests in flight that have a slot, oldest first."""
-        slots = _ALL_SLOTS.unpack_from(self.content, _SLOTS)
-        counted = self._counted()
+        values = iter(_ALL_SLOTS.unpack_from(self.content, _SLOTS))
         return sorted(
             InFlight(started, text.rstrip(b"\0").decode("utf-8", "ignore"))
-            for text, started in zip(slots[::2], slots[1::2])
-            if started and started != counted
+            for text, cell, count, started in zip(values, values, values, values)
+            if started and not self._counted(cell, count)
         )
 
-    def _counted(self) -> float:
-        """Return the start of a request that was counted when its slot wasn't free yet, 0 for none."""
-        cell, count, started = CLOSING.unpack_from(self.content, 8 * Cell.CLOSING_CELL)
-        (value,) = _NUMBER.unpack_from(self.content, 8 * int(cell))
-        return started if value >= count else 0.0
+    def _counted(self, cell: float, count: float) -> bool:
+        """Tell whether a request was counted by that cell when its slot wasn't free yet."""
+        if not (count and 0 <= cell < SIZE // _CELL):
+            return False
+        (value,) = _NUMBER.unpack_from(self.content, int(cell) * _CELL)
+        return bool(value >= count)
 
     def _string(self, at: int, limit: int) -> str:
         (length,) = _NUMBER.unpack_from(self.content, at)
