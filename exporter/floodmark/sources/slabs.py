@@ -199,7 +199,7 @@ def read(folder: Folder) -> Content:
 def _worker(seen: Snapshot) -> Worker:
     try:
         header, rows = seen.header(), seen.rows()
-        if not all(math.isfinite(sum(values)) for values in rows.values()):
+        if not math.isfinite(sum(map(sum, rows.values()))):
             raise ValueError("no slab: a count that is no number")
         master = Identity(int(header[Cell.MASTER_PID]), int(header[Cell.MASTER_TICKS]))
         started = tuple(each.started for each in seen.in_flight())
