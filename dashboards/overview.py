@@ -309,8 +309,8 @@ def _requests() -> Row:
             43,
             "Waiting before a worker, p95",
             """Nineteen of twenty requests waited less than this between the proxy and a worker. Bad: above a
-            few milliseconds: all workers are busy, and users wait that much longer than Latency says. No data:
-            no agent, or the proxy sets neither X-Request-Start nor X-Queue-Start.""",
+            few milliseconds: all workers are busy, and users wait that much longer than Latency says. No
+            data: no agent, or the proxy sets neither X-Request-Start nor X-Queue-Start.""",
             Query(
                 f"histogram_quantile(0.95, sum by ({BY_APP}, le) ({rate(REQUEST_QUEUE, '_bucket')})) >= 0",
                 APP,

@@ -207,7 +207,7 @@ class Agents:
                     else:
                         self._take(folder, content, base, known, workers)
         self._note_speakers(known, workers)
-        for app in walled - self._speaking.keys():
+        for app in walled - {held.label for held in self._held.values()}:
             self._available.lacking(_no_agent("its file system is another's"), "agent", app)
         self._forget(known, seen)
         return self._sums(known, workers)
@@ -240,7 +240,7 @@ class Agents:
                 try:
                     find(f"{self._proc}/{master.identity.pid}/{start}", path).masters.add(master.identity)
                 except PermissionError:
-                    if master.agent_dir or "floodmark" in (master.settings.text("logger_class") or ""):
+                    if app.workers and "floodmark" in (master.settings.text("logger_class") or ""):
                         walled.add(app.name)
                 except OSError:  # there is none, or it ended
                     continue
