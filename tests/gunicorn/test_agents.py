@@ -91,7 +91,7 @@ class Host:
         return path / f"{worker.pid}-{worker.ticks}.slab"
 
     def told(self) -> dict[str, AppAgents]:
-        return dict(self.agents.told("test", self.apps))
+        return dict(self.agents.look(self.apps))
 
     def counts(self) -> dict[str, float]:
         """GETs answered with 200, by app."""
@@ -400,23 +400,29 @@ def test_an_app_speaks_for_itself_until_its_master_is_another_without_agent(host
     assert not host.told()["shop"].speaks
 
 
-def test_one_reading_serves_all_who_ask_in_a_scrape_and_the_next_scrape_gets_a_new_one(host: Host) -> None:
-    written = host.alive(FIRST, request_GET_200=1)
-    readings = []
-    for _ in range(2):
-        readings += [host.agents.told(asker, host.apps) for asker in ("gunicorn", "requests", "runtime")]
-        written.cells[Cell.BLOCKS] = 5
-    first, *_, last = readings
-    assert all(each is first for each in readings[:3])
-    assert all(each is last for each in readings[3:])
-    assert last is not first
-
-
-def test_one_who_failed_to_ask_gets_no_reading_of_an_earlier_scrape(host: Host) -> None:
+def test_one_look_serves_all_who_ask_in_a_scrape_and_none_gets_it_again_in_the_next(host: Host) -> None:
     host.alive(FIRST, request_GET_200=1)
-    early = host.agents.told("requests", host.apps)
+    for _ in range(2):
+        looked = host.agents.look(host.apps)
+        assert host.agents.told("requests", host.apps) is looked
+        assert host.agents.told("runtime", host.apps) is looked
+    # The collector that looks is disabled, or failed before it did.
+    assert host.agents.told("requests", host.apps) is not looked
     host.now += 15
-    assert host.agents.told("gunicorn", host.apps) is not early
+    early = host.agents.told("runtime", host.apps)
+    assert host.agents.told("requests", host.apps) is early
+
+
+def test_a_reading_that_fails_as_a_whole_says_so_and_the_next_may_work(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.alive(FIRST, request_GET_200=1)
+    with monkeypatch.context() as broken:
+        broken.setattr("floodmark.sources.slabs.MOST_APPS", None)
+        assert host.agents.look(host.apps) == {}
+        assert host.agents.failure
+    assert "shop" in host.agents.look(host.apps)
+    assert host.agents.failure is None
 
 
 def test_durations_add_up_too(host: Host) -> None:

@@ -29,7 +29,7 @@ def collect(facts: Facts) -> Iterator[Sample]:
     if facts.watch.failure:
         raise RuntimeError(f"watching gunicorns failed: {facts.watch.failure}")
     apps = facts.watch.state()
-    agents = facts.agents.told("gunicorn", apps)
+    agents = facts.agents.look(apps)
     for app in apps:
         yield catalogue.UP(bool(app.masters), app=app.name)
         yield from _tally(app)

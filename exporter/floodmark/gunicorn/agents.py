@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT = "/dev/shm"  # noqa: S108 - where agents write; nothing is made there
-FRESH = 1.0  # seconds for which the collectors of one scrape share a reading
+FRESH = 5.0  # seconds; a scrape's collectors come within them, the next scrape looks again
 _GONE = 4  # folders of an app that are told apart after they are gone
 
 
@@ -170,23 +170,32 @@ class Agents:
         self._users: dict[str, frozenset[int]] = {}
         self._faults: dict[tuple[int, int], str] = {}
 
+    def look(self, apps: Sequence[AppState]) -> Mapping[str, AppAgents]:
+        """Read what agents tell now, by app: ``apps`` are those there are."""
+        with self._lock:
+            return self._look(apps)
+
     def told(self, asker: str, apps: Sequence[AppState]) -> Mapping[str, AppAgents]:
-        """Return what agents tell, by app.
+        """Return what the last look read; whoever has had that, or comes late, gets a new one.
 
         Args:
-            asker: who asks. One reading serves all askers of a scrape; who has had it gets a new one.
+            asker: who asks.
             apps: the apps there are.
         """
         with self._lock:
-            now = self._clock()
-            if asker in self._asked or now - self._read_at > FRESH:
-                self._read_at, self._asked = now, set()
-                try:
-                    self._reading, self.failure = self._read(_Known(apps)), None
-                except Exception as error:  # noqa: BLE001 - one collector tells it, the others go on without
-                    self._reading, self.failure = {}, f"{type(error).__name__}: {error}"
+            if asker in self._asked or self._clock() - self._read_at > FRESH:
+                self._look(apps)
             self._asked.add(asker)
             return self._reading
+
+    def _look(self, apps: Sequence[AppState]) -> Mapping[str, AppAgents]:
+        self._asked = set()
+        try:
+            self._reading, self.failure = self._read(_Known(apps)), None
+        except Exception as error:  # noqa: BLE001 - one collector tells it, the others go on without
+            self._reading, self.failure = {}, f"{type(error).__name__}: {error}"
+        self._read_at = self._clock()
+        return self._reading
 
     def _read(self, known: _Known) -> dict[str, AppAgents]:
         self._learn_users(known)
