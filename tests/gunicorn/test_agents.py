@@ -148,13 +148,20 @@ def test_the_dead_count_before_and_after_they_are_folded_and_never_twice(host: H
 
 def test_an_exporter_that_starts_when_all_are_dead_finds_what_they_counted(host: Host) -> None:
     host.dead(FIRST, request_GET_200=3)
-    host.apps = []
     assert host.counts() == {"shop": 3}
     Ledger(str(host.folder())).fold([])
     host.agents = host.exporter()
     assert host.counts() == {"shop": 3}
-    host.apps = [host.watched()]
     host.agents = host.exporter()
+    host.alive(SECOND, request_GET_200=1)
+    assert host.counts() == {"shop": 4}
+
+
+def test_what_a_stopped_app_that_nobody_knows_left_behind_is_not_told(host: Host) -> None:
+    """Folders of names like shop-$RELEASE are there for a day: each would be a hundred series."""
+    host.apps = []
+    host.dead(FIRST, request_GET_200=3)
+    assert host.told() == {}
     host.alive(SECOND, request_GET_200=1)
     assert host.counts() == {"shop": 4}
 
@@ -292,6 +299,7 @@ def test_half_characters_in_a_name_are_no_characters_of_the_page(host: Host) -> 
     folder.mkdir()
     row = b'{"version": 1, "counts": {"route /\\ud800": [1]}, "folded": []}'
     (folder / "ledger").write_bytes(row)
+    host.alive(FIRST, folder)
     assert host.told()["shop?"].rows.keys() == {"route /?"}
 
 
@@ -334,11 +342,12 @@ def test_a_flood_of_slabs_is_an_error_of_its_app_and_one_of_apps_is_cut(
         assert host.counts() == {"shop": 3}
     assert [said.__dict__["reason"] for said in caplog.records] == [f"more than {slabs.MOST_SLABS} slabs"]
     host.apps = []
-    for number in range(2 * slabs.MOST_APPS):
-        (host.folder(f"app-{number}") / "ledger").write_bytes(
-            b'{"version": 1, "counts": {"request GET 200": [1]}, "folded": []}'
-        )
-    assert len(host.told()) <= slabs.MOST_APPS
+    for number in range(slabs.MOST_APPS + 8):
+        host.alive(FIRST, host.folder(f"app-{number}"), request_GET_200=1)
+    assert len(host.told()) == slabs.MOST_APPS
+    host.apps = [host.watched("zoo")]  # its name is the last, but it is watched
+    host.dead(SECOND, host.folder("zoo"), request_GET_200=1)
+    assert "zoo" in host.told()
 
 
 def test_a_folder_that_the_apps_environment_names_is_found_below_the_masters_own_root(host: Host) -> None:

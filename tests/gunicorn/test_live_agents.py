@@ -123,9 +123,11 @@ def test_whoever_starts_first_or_again_finds_all_that_was_counted(tmp_path: Path
         for _ in range(2):
             with floodmark(tmp_path) as watcher:
                 assert counts(watcher, app) == {"200": 5}
-    # The master is gone, and the last thing it did was to fold its workers.
-    with floodmark(tmp_path) as watcher:
-        assert watcher.values("gunicorn_requests_total", app=app.name, status="200") == {("GET",): 5}
+        with floodmark(tmp_path) as watcher:
+            app.process.send_signal(signal.SIGTERM)
+            # The last thing the master does is to fold its workers.
+            until(lambda: watcher.values("gunicorn_up", app=app.name) == {(): 0}, 20, "it is gone")
+            assert counts(watcher, app) == {"200": 5}
 
 
 def test_an_app_that_sends_packets_too_is_counted_once(tmp_path: Path) -> None:

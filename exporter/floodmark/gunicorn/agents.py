@@ -87,6 +87,7 @@ class _Held:
 
     label: str
     matched: bool = False
+    alive: bool = False
     rows: Rows = dataclasses.field(default_factory=dict)
     busy: float = 0.0
 
@@ -205,7 +206,7 @@ class Agents:
         with contextlib.ExitStack() as stack:
             bases, walled = self._open_bases(known, stack)
             for base in bases:
-                for folder in slabs.folders(base.descriptor, users):
+                for folder in slabs.folders(base.descriptor, users, known.by_file_name):
                     if folder.key in seen or len(seen) >= slabs.MOST_APPS:
                         continue
                     seen.add(folder.key)
@@ -333,6 +334,7 @@ class Agents:
         busy += sum(values[SUM] for name, values in rows.items() if name.startswith("request "))
         held = self._held.setdefault(folder.key, _Held(label))
         held.label, held.matched = label, sure
+        held.alive = any(each.alive for each in content.workers)
         held.take(rows, busy)
 
     def _note_rights(self, app: AppState | None, folder: Folder, content: Content) -> None:
@@ -367,7 +369,9 @@ class Agents:
 
     def _forget(self, known: _Known, seen: set[tuple[int, int]]) -> None:
         """Drop what no app is there for; of folders that are gone keep little more than their sum."""
-        labels = {self._held[key].label for key in seen & self._held.keys()} | known.apps.keys()
+        # An app that nobody watches, and that has no worker, has stopped: its folder stays for a day.
+        labels = {self._held[key].label for key in seen & self._held.keys() if self._held[key].alive}
+        labels |= known.apps.keys()
         self._held = {key: held for key, held in self._held.items() if held.label in labels}
         self._past = {label: held for label, held in self._past.items() if label in labels}
         self._users = {label: users for label, users in self._users.items() if label in known.apps}

@@ -116,29 +116,31 @@ def open_base(start: str, path: str) -> int:
     return descriptor
 
 
-def folders(base: int, users: Collection[int]) -> Iterator[Folder]:
+def folders(base: int, users: Collection[int], apps: Collection[str]) -> Iterator[Folder]:
     """Yield the apps' folders in a folder; each is open until the next one is asked for.
 
     Args:
         base: descriptor of the folder.
         users: those of known gunicorns: their folders come first, and need to be no user's by name, for in a
             user namespace the app calls its user by another number.
+        apps: names of known apps' folders, which come first too.
     """
     names = dict.fromkeys(f"floodmark-{user}" for user in sorted(users))
     with contextlib.suppress(OSError), os.scandir(base) as entries:
         names |= dict.fromkeys(entry.name for entry in itertools.islice(entries, _MOST_ENTRIES))
     for name in names:
         if match := _USER.fullmatch(name):
-            yield from _of_user(base, name, {int(match[1]), *users})
+            yield from _of_user(base, name, {int(match[1]), *users}, apps)
 
 
-def _of_user(base: int, name: str, users: set[int]) -> Iterator[Folder]:
+def _of_user(base: int, name: str, users: set[int], known: Collection[str]) -> Iterator[Folder]:
     with _opened(base, name) as descriptor:
         if descriptor is None or (owner := os.fstat(descriptor).st_uid) not in users:
             return
         with os.scandir(descriptor) as entries:
-            apps = sorted(entry.name for entry in itertools.islice(entries, MOST_APPS))
-        for app in apps:
+            apps = sorted(entry.name for entry in itertools.islice(entries, _MOST_ENTRIES))
+        apps.sort(key=lambda app: app not in known)
+        for app in apps[:MOST_APPS]:
             with _opened(descriptor, app) as own:
                 if own is None or (status := os.fstat(own)).st_uid != owner:
                     continue
