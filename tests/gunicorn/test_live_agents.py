@@ -14,6 +14,7 @@ from typing import Self
 
 import pytest
 
+from floodmark.sources.statsd import LARGEST, listen_udp
 from tests.support.live import Floodmark, Gunicorn, floodmark, free_port, gunicorn, until
 
 pytestmark = pytest.mark.live
@@ -132,17 +133,23 @@ def test_whoever_starts_first_or_again_finds_all_that_was_counted(tmp_path: Path
 
 def test_an_app_that_sends_packets_too_is_counted_once(tmp_path: Path) -> None:
     port = free_port()
-    flags = (AGENT, "--statsd-host", f"127.0.0.1:{port}")
     with (
+        listen_udp("127.0.0.1", 0) as between,
         floodmark(tmp_path, "--statsd-listen", f"127.0.0.1:{port}") as watcher,
-        gunicorn("once", tmp_path, *flags) as app,
     ):
-        for _ in range(5):
-            app.get("/")
-        app.get("/nowhere")
-        until(lambda: sum(counts(watcher, app).values()) == 6, 10, "all are counted")
-        time.sleep(0.3)  # packets would be here by now
-        assert counts(watcher, app) == {"200": 5, "500": 1}
+        address = f"127.0.0.1:{between.getsockname()[1]}"
+        flags = ("--logger-class=tests.support.both.Logger", "--statsd-host", address)
+        with gunicorn("once", tmp_path, *flags, "--statsd-prefix", "once") as app:
+            for _ in range(5):
+                app.get("/")
+            packets = [between.recv(LARGEST) for _ in range(10)]
+            for packet in packets:
+                between.sendto(packet, ("127.0.0.1", port))
+            assert any(b"once.gunicorn.request.status.200" in packet for packet in packets)
+            until(lambda: counts(watcher, app), 10, "they are counted")
+            time.sleep(0.3)  # the packets are counted too by now
+            assert counts(watcher, app) == {"200": 5}
+            assert watcher.values("gunicorn_requests_total", app=app.name, method="GET")
 
 
 def test_without_the_right_to_look_into_the_app_its_slabs_are_read_all_the_same(tmp_path: Path) -> None:
