@@ -73,7 +73,7 @@ def _settings(name: str, master: Master) -> Iterator[Sample]:
 
 def _workers(facts: Facts, app: AppState, told: Mapping[Identity, Told]) -> Iterator[Sample]:
     totals = [_memory(facts.proc, master.identity) for master in app.masters]
-    sockets = facts.sockets.look(app)
+    sockets = facts.sockets.look(app, told.keys())
     live: set[Identity] = set()
     for worker in app.workers:
         memory = _memory(facts.proc, worker.identity)

@@ -326,8 +326,13 @@ class Agents:
             workers.setdefault(name, {}).update(told)
         self._note_rights(app, folder, content)
         rows: Rows = {}
-        for part in (content.dead, *(each.rows for each in content.workers)):
-            ledger.add(rows, part)
+        ledger.add(rows, content.dead)
+        for each in content.workers:
+            # Most rows of most workers are all 0, and adding is what costs.
+            ledger.add(
+                rows,
+                {name: row for name, row in each.rows.items() if name not in rows or any(row)},
+            )
         now = self._clock()
         started = (start for each in content.workers if each.alive for start in each.started)
         busy = sum(max(0.0, now - start) for start in started)

@@ -205,7 +205,8 @@ def _worker(seen: Snapshot) -> Worker:
             raise ValueError("no slab: a count that is no number")
         master = Identity(int(header[Cell.MASTER_PID]), int(header[Cell.MASTER_TICKS]))
         started = tuple(each.started for each in seen.in_flight())
-        worker = Worker(seen.worker(), master, seen.alive, header, started, rows)
+        own = Identity(int(header[Cell.PID]), int(header[Cell.TICKS]))
+        worker = Worker(own, master, seen.alive, header, started, rows)
         worker.in_flight  # noqa: B018 - a number, or it raises here
     except (OverflowError, struct.error) as error:
         raise ValueError(f"no slab: {error}") from error
