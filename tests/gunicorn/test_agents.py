@@ -427,7 +427,7 @@ def test_a_reading_that_fails_as_a_whole_says_so_and_the_next_may_work(
 ) -> None:
     host.alive(FIRST, request_GET_200=1)
     with monkeypatch.context() as broken:
-        broken.setattr("floodmark.sources.slabs.MOST_APPS", None)
+        broken.setattr("floodmark.sources.slabs.MOST_SLABS", None)
         assert host.agents.look(host.apps) == {}
         assert host.agents.failure
     assert "shop" in host.agents.look(host.apps)

@@ -207,7 +207,7 @@ class Agents:
             bases, walled = self._open_bases(known, stack)
             for base in bases:
                 for folder in slabs.folders(base.descriptor, users, known.by_file_name):
-                    if folder.key in seen or len(seen) >= slabs.MOST_APPS:
+                    if folder.key in seen:
                         continue
                     seen.add(folder.key)
                     try:

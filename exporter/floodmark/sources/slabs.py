@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from floodmark.agent.ledger import Counts
     from floodmark.agent.slab import Rows, Snapshot
 
-MOST_APPS = 64
+MOST_USERS = 64
+MOST_APPS = 64  # of a user: whoever fills his own folder takes no other's place
 MOST_SLABS = 512  # of an app
 _MOST_ENTRIES = 4096  # that are looked at in a folder where anybody may make some
 _USER = re.compile(r"floodmark-(\d{1,10})")
@@ -128,9 +129,9 @@ def folders(base: int, users: Collection[int], apps: Collection[str]) -> Iterato
     names = dict.fromkeys(f"floodmark-{user}" for user in sorted(users))
     with contextlib.suppress(OSError), os.scandir(base) as entries:
         names |= dict.fromkeys(entry.name for entry in itertools.islice(entries, _MOST_ENTRIES))
-    for name in names:
-        if match := _USER.fullmatch(name):
-            yield from _of_user(base, name, {int(match[1]), *users}, apps)
+    matches = list(filter(None, map(_USER.fullmatch, names)))
+    for match in matches[:MOST_USERS]:
+        yield from _of_user(base, match[0], {int(match[1]), *users}, apps)
 
 
 def _of_user(base: int, name: str, users: set[int], known: Collection[str]) -> Iterator[Folder]:
