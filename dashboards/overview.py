@@ -23,6 +23,10 @@ from floodmark.catalogue import (
     EXITS,
     FS_AVAIL,
     FS_SIZE,
+    GC_COLLECTIONS,
+    GC_PAUSE,
+    HEAP_BLOCKS,
+    HEAP_LIVE_BLOCKS,
     IN_FLIGHT,
     IO_WAITING,
     LISTEN_OVERFLOWS,
@@ -34,9 +38,14 @@ from floodmark.catalogue import (
     MEMORY_LIMIT,
     MEMORY_WAITING,
     RELOADS,
+    REQUEST_BUSY,
     REQUEST_DURATION,
+    REQUEST_QUEUE,
     REQUESTS,
     REQUESTS_QUEUED,
+    ROUTE_BLOCKS,
+    ROUTE_DURATION,
+    ROUTE_REQUESTS,
     SETTING,
     SIGKILLS,
     SLOTS,
@@ -121,7 +130,7 @@ def build() -> Json:
         "floodmark-overview",
         "floodmark: will it hold?",
         "What comes in, how it is served, who died of what, and which tier has the least left.",
-        [*_first_screen(), _requests(), _workers(), _memory(), _host(), _disk(), _sight()],
+        [*_first_screen(), _requests(), _workers(), _memory(), _runtime(), _host(), _disk(), _sight()],
     )
 
 
@@ -296,6 +305,44 @@ def _requests() -> Row:
             Query(f"sum by ({BY_APP}, worker) ({rate(WORKER_CPU)})", f"{APP} {{{{worker}}}}"),
             unit="percentunit",
         ),
+        timeseries(
+            43,
+            "Waiting before a worker, p95",
+            """Nineteen of twenty requests waited less than this between the proxy and a worker. Bad: above a
+            few milliseconds: all workers are busy, and users wait that much longer than Latency says. No
+            data: no agent, or the proxy sets neither X-Request-Start nor X-Queue-Start.""",
+            Query(
+                f"histogram_quantile(0.95, sum by ({BY_APP}, le) ({rate(REQUEST_QUEUE, '_bucket')})) >= 0",
+                APP,
+            ),
+            unit="s",
+        ),
+        timeseries(
+            44,
+            "Requests served at once, on average",
+            """Seconds of work a second, by the agent, with those requests that have no answer yet or never
+            got one; dashed are the slots. Bad: near dashed: the next request waits.""",
+            Query(f"sum by ({BY_APP}) ({rate(REQUEST_BUSY)})", APP),
+            Query(f"sum by ({BY_APP}) ({select(SLOTS)})", f"slots {APP}", line=palette.LIMIT),
+            unit="none",
+        ),
+        timeseries(
+            45,
+            "Seconds of work a second, by route",
+            """How many of its requests each route keeps in work at once. Bad: one that grows while its
+            requests don't. No data: the app doesn't tell its routes.""",
+            Query(f"sum by ({BY_APP}, route) ({rate(ROUTE_DURATION)})", f"{{{{route}}}} {APP}"),
+            unit="none",
+            stack=True,
+        ),
+        timeseries(
+            46,
+            "Requests/s by route",
+            "Answers a second of each route. Bad: one that grows alone: a robot, or a page that reloads.",
+            Query(f"sum by ({BY_APP}, route) ({rate(ROUTE_REQUESTS)})", f"{{{{route}}}} {APP}"),
+            unit="reqps",
+            stack=True,
+        ),
     )
 
 
@@ -446,6 +493,50 @@ def _memory() -> Row:
             threshold("rss_creep_bytes"),
             unit="bytes",
             least=None,
+        ),
+    )
+
+
+def _runtime() -> Row:
+    return row(
+        "Python runtime: does the heap grow although garbage is collected?",
+        timeseries(
+            47,
+            "Allocated blocks, and what is live after a full collection",
+            """Memory blocks of Python objects in all workers; dashed is what was left after the last full
+            collection of each. Bad: dashed that rises step by step: collections run, and what they leave
+            keeps growing: a leak. Solid far above dashed is garbage, or growth since. No dashed line: no full
+            collection yet, as in most workers that leak nothing.""",
+            Query(f"sum by ({BY_APP}) ({select(HEAP_BLOCKS)})", f"allocated {APP}"),
+            Query(f"sum by ({BY_APP}) ({select(HEAP_LIVE_BLOCKS)})", f"live {APP}", line=palette.LIMIT),
+            unit="short",
+        ),
+        timeseries(
+            48,
+            "Time in garbage collection",
+            """Share of each worker's time in which the collector holds all its threads. Bad: above 5 %: a
+            large heap is walked again and again; gc.freeze() before the fork, or fewer cycles, help.""",
+            Query(
+                f"sum by ({BY_APP}) ({rate(GC_PAUSE, '_sum')}) / sum by ({BY_APP}) ({select(WORKERS)} > 0)",
+                APP,
+            ),
+            unit="percentunit",
+        ),
+        timeseries(
+            49,
+            "Collections a second, by generation",
+            """Garbage collections of all workers; 2 is a full one. Bad: many full ones: what survives grows.
+            None at all is normal: most objects need no collector.""",
+            Query(f"sum by (generation) ({rate(GC_COLLECTIONS)})", "{{generation}}"),
+            unit="none",
+        ),
+        bargauge(
+            50,
+            "Blocks that each route left behind",
+            """Estimate of the memory blocks that requests of a route left allocated, since its app started.
+            Bad: one route far above the others, and growing: it leaks, or fills a cache.""",
+            Query(f"topk(10, sum by (route) ({select(ROUTE_BLOCKS)}))", "{{route}}"),
+            unit="short",
         ),
     )
 

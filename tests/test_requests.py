@@ -2,7 +2,8 @@
 
 import pytest
 
-from floodmark.requests import BOUNDS, ORIGINS, Requests
+from floodmark.agent.rows import BOUNDS
+from floodmark.requests import ORIGINS, Requests
 
 OK = b"gunicorn.request.status.200:1|c|@1.0"
 APPS = {"shop": "shop", "blog": "team.blog."}

@@ -132,7 +132,8 @@ SETTING = _gunicorn(
 )
 WORKERS = _gunicorn(
     "gunicorn_workers",
-    "Live workers by what they are doing; unknown where that can't be seen.",
+    "Live workers by what they are doing, by their agent or the connections they hold; unknown where neither"
+    " can be seen.",
     labels=("app", "state"),
 )
 WORKERS_TARGET = _gunicorn("gunicorn_workers_target", "Workers the app is configured to have.")
@@ -142,8 +143,9 @@ SLOTS = _gunicorn(
 )
 IN_FLIGHT = _gunicorn(
     "gunicorn_requests_in_flight",
-    "Requests that workers are serving, by the connections they have accepted. Idle keep-alive connections"
-    " don't count for sync and gthread workers; for other classes they can't be told apart and do.",
+    "Requests that workers are serving. The agent tells them of every worker class, once their head was read."
+    " Without it they are the connections that workers have accepted: idle keep-alive ones don't count for"
+    " sync and gthread workers; for other classes they can't be told apart and do.",
 )
 REQUESTS_QUEUED = _gunicorn(
     "gunicorn_requests_queued",
@@ -208,7 +210,14 @@ HEAP_USED = _worker(
     "python_heap_used_bytes",
     "Anonymous resident memory of the worker: Python's heap, and what libraries take beside it.",
     unit="bytes",
-    unshown="for queries by hand, until the agent tells more of the heap",
+    unshown="for queries by hand, beside the agent's live bytes",
+)
+HEAP_MAX = _gunicorn(
+    "python_heap_max_bytes",
+    "Memory that all heaps of the app together run into: the app's memory limit. Python sets none of its own,"
+    " and none for one worker.",
+    unit="bytes",
+    unshown="the same number as gunicorn_memory_limit_bytes, which is shown; by the name JVM users look for",
 )
 WORKER_SWAP = _worker(
     "gunicorn_worker_swap_bytes", "Memory of the worker in swap.", unit="bytes", unshown="for queries by hand"
@@ -239,11 +248,12 @@ MEMORY_HEADROOM = _gunicorn(
     unit="bytes",
 )
 
-# --- requests: gunicorn's own StatsD
+# --- requests: the agent, or gunicorn's own StatsD
 _requests = partial(Metric, "requests", kind=Kind.COUNTER)
 REQUESTS = _requests(
     "gunicorn_requests_total",
-    "Requests served, by status code; method only where the agent tells it.",
+    "Requests served, by status code; method only where the agent tells it. Status unknown: the worker died"
+    " on it, and its answer may be out or not.",
     labels=("app", "method", "status"),
 )
 REQUEST_DURATION = _requests(
@@ -253,10 +263,93 @@ REQUEST_DURATION = _requests(
     unit="seconds",
     labels=("app",),
 )
+REQUEST_QUEUE = _requests(
+    "gunicorn_request_queue_seconds",
+    "Time from the proxy's X-Request-Start or X-Queue-Start to the worker's first look; of requests that have"
+    " one.",
+    kind=Kind.HISTOGRAM,
+    unit="seconds",
+    labels=("app",),
+)
+REQUEST_BUSY = _requests(
+    "gunicorn_request_busy_seconds_total",
+    "Time that requests took, those in flight and those that workers died on included: its rate is how many"
+    " are served at once.",
+    unit="seconds",
+    labels=("app",),
+)
+WORKER_REQUESTS = _requests(
+    "gunicorn_worker_requests_total",
+    "Requests that the worker has answered since it started.",
+    labels=("app", "worker"),
+    unshown="to see how far a worker is from its max_requests",
+)
+ROUTE_REQUESTS = _requests(
+    "gunicorn_route_requests_total",
+    "Requests by route template, where the app tells it, and class of status: 2xx, 4xx, ...; at most 64"
+    " routes, the rest is other.",
+    labels=("app", "route", "status"),
+)
+ROUTE_DURATION = _requests(
+    "gunicorn_route_duration_seconds_total",
+    "Time that requests of the route took.",
+    unit="seconds",
+    labels=("app", "route"),
+)
+ROUTE_BLOCKS = _requests(
+    "gunicorn_route_allocated_blocks",
+    "Memory blocks that requests of the route left allocated: an estimate, the mean of those measured times"
+    " all of them, so it may fall. Caches count as leaks do; what grows on is a leak.",
+    kind=Kind.GAUGE,
+    labels=("app", "route"),
+)
 STATSD_REJECTED = _requests(
     "floodmark_statsd_rejected_total",
     "StatsD datagrams that were not understood, or came from one app too many.",
     unshown="to look at when requests are missing",
+)
+
+# --- runtime: Python inside the workers, by the agent
+_runtime = partial(Metric, "runtime", kind=Kind.COUNTER, labels=("app", "generation"))
+GC_COLLECTIONS = _runtime(
+    "python_gc_collections_total",
+    "Garbage collections in the worker, by generation; 2 is a full one. A free-threaded Python calls each 0,"
+    " and 3.14.0 to 3.14.4 call each 1 and never do a full one by themselves.",
+    labels=("app", "worker", "generation"),
+)
+GC_COLLECTED = _runtime(
+    "python_gc_objects_collected_total",
+    "Objects in reference cycles that collections freed.",
+    unshown="for queries by hand: what the app leaves to the collector",
+)
+GC_UNCOLLECTABLE = _runtime(
+    "python_gc_objects_uncollectable_total",
+    "Objects in reference cycles that can't be freed: in today's Python only those of faulty C extensions.",
+    unshown="0 in nearly every app; for queries by hand",
+)
+GC_PAUSE = _runtime(
+    "python_gc_pause_seconds",
+    "Time a collection took, in which no thread of the worker runs Python (free-threaded: most of it).",
+    kind=Kind.HISTOGRAM,
+    unit="seconds",
+)
+_heap = partial(Metric, "runtime", labels=("app", "worker"))
+HEAP_BLOCKS = _heap(
+    "python_heap_allocated_blocks",
+    "Memory blocks that Python has allocated in the worker, garbage included; looked at every few seconds"
+    " while requests come. An object has one or more, whatever its size.",
+)
+HEAP_LIVE_BLOCKS = _heap(
+    "python_heap_live_blocks",
+    "Blocks left after the last full collection: the live set. Absent before the first one, which a worker"
+    " that leaks nothing may never have.",
+)
+HEAP_LIVE_BYTES = _heap(
+    "python_heap_live_bytes",
+    "Resident memory of the worker's own after the last full collection; what was freed may still be in it,"
+    " for Python gives memory back in large pieces only.",
+    unit="bytes",
+    unshown="for queries by hand: blocks tell the live set, bytes only its bound",
 )
 
 # --- itself: made by the scrape, not by a collector

@@ -77,6 +77,16 @@ def _path_or_none(value: object) -> Path | None:
     return None if value in ("", None, False) else _path(value)
 
 
+def _paths(value: object) -> tuple[Path, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)):
+        raise ValueError("a list of absolute paths")  # noqa: TRY004 - like all others here
+    try:
+        return tuple(_path(item.strip() if isinstance(item, str) else item) for item in items if item != "")
+    except ValueError:
+        raise ValueError("a list of absolute paths") from None
+
+
 def _string(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("a string")  # noqa: TRY004 - like all others here: it is the value that is wrong
@@ -163,6 +173,12 @@ class Config:
     )
     disable: tuple[str, ...] = _setting(
         _collectors, "collectors to leave out, commas between them", default=()
+    )
+    agent_dirs: tuple[Path, ...] = _setting(
+        _paths,
+        "folders on the host where apps' agents write (their FLOODMARK_AGENT_DIR), commas between them;"
+        " /dev/shm, and what the environment of a gunicorn names, are found without",
+        default=(),
     )
     log_format: str = _setting(_one_of(FORMATS), "logfmt or json", default="logfmt")
     log_level: str = _setting(_one_of(LOG_LEVELS), "debug, info, warning or error", default="info")

@@ -12,6 +12,7 @@ from floodmark.sources.statvfs import FileSystems
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from floodmark.gunicorn.agents import Agents
     from floodmark.gunicorn.proportional import ProportionalMemory
     from floodmark.gunicorn.sockets import Sockets
     from floodmark.gunicorn.watch import Watch
@@ -29,6 +30,7 @@ class Facts:
         requests: what gunicorn's StatsD told so far.
         sockets: looks at what gunicorns listen on and what their workers hold.
         proportional: their memory with shared pages counted once.
+        agents: what the agents inside their workers tell.
         cpu_ratchet: keeps CPU times from running backwards between scrapes.
         disk_queue: remembers the last reading of the disks.
         file_systems: remembers which of them don't answer.
@@ -40,6 +42,7 @@ class Facts:
     requests: Requests
     sockets: Sockets
     proportional: ProportionalMemory
+    agents: Agents
     cpu_ratchet: Ratchet = dataclasses.field(default_factory=Ratchet)
     disk_queue: QueueDepth = dataclasses.field(default_factory=QueueDepth)
     file_systems: FileSystems = dataclasses.field(default_factory=FileSystems)

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
+from floodmark.agent.rows import BOUNDS
 from floodmark.metric import Distribution
 from floodmark.sources import statsd
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Seconds. From a cached page to gunicorn's usual timeout of 30 s, and the 60 s of the proxies before it.
-BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 ORIGINS = 64  # a flood of made-up prefixes must not become a flood of series
 UNKNOWN = "unknown"
 

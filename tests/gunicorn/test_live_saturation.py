@@ -16,6 +16,7 @@ from tests.support.live import Floodmark, Gunicorn, floodmark, gunicorn, until
 pytestmark = pytest.mark.live
 
 WSGI, ASGI = "tests.support.loaded:app", "tests.support.loaded:asgi"
+AGENT = "--logger-class=floodmark.agent.Logger"
 LONG = ("--timeout", "60", "--graceful-timeout", "1")
 
 
@@ -73,6 +74,10 @@ def queued(watcher: Floodmark, app: Gunicorn) -> dict[str, float]:
         pytest.param(WSGI, ("--threads", "4"), id="gthread"),
         pytest.param(WSGI, ("-k", "gevent"), id="gevent"),
         pytest.param(ASGI, ("-k", "asgi"), id="asgi"),
+        pytest.param(WSGI, (AGENT,), id="sync-agent"),
+        pytest.param(WSGI, (AGENT, "--threads", "4"), id="gthread-agent"),
+        pytest.param(WSGI, (AGENT, "-k", "gevent"), id="gevent-agent"),
+        pytest.param(ASGI, (AGENT, "-k", "asgi"), id="asgi-agent"),
     ],
 )
 @pytest.mark.parametrize("path", ["/receive", "/compute", "/lock"])
@@ -108,11 +113,36 @@ def test_a_connection_kept_open_between_requests_keeps_no_gthread_worker_busy(
         assert in_flight(watcher, app) == 0
 
 
+@pytest.mark.parametrize(
+    ("target", "flags"),
+    [
+        pytest.param(WSGI, ("--threads", "4"), id="gthread"),
+        pytest.param(WSGI, ("-k", "gevent"), id="gevent"),
+        pytest.param(ASGI, ("-k", "asgi"), id="asgi"),
+    ],
+)
+def test_a_connection_kept_open_between_requests_keeps_no_worker_with_an_agent_busy(
+    tmp_path: Path, load: Load, target: str, flags: tuple[str, ...]
+) -> None:
+    """From outside nobody can tell a gevent or ASGI worker's idle connection from a request."""
+    with (
+        gunicorn("alive", tmp_path, AGENT, *flags, "--keep-alive", "60", *LONG, target=target) as app,
+        floodmark(tmp_path) as watcher,
+    ):
+        for _ in range(3):
+            assert load.ask(app.port, "/").recv(100).startswith(b"HTTP/1.1 200")
+        load.ask(app.port, "/receive")
+        until(lambda: load.workers, 10, "one is at work")
+        assert in_flight(watcher, app) == 1
+        assert states(watcher, app) == {"idle": 1, "busy": 1}
+
+
+@pytest.mark.parametrize("agent", [(), (AGENT,)], ids=["outside", "agent"])
 def test_requests_that_wait_inside_a_gthread_worker_are_told_though_the_kernels_backlog_is_empty(
-    tmp_path: Path, load: Load
+    tmp_path: Path, load: Load, agent: tuple[str, ...]
 ) -> None:
     with (
-        gunicorn("hidden", tmp_path, "--threads", "2", *LONG, workers=1, target=WSGI) as app,
+        gunicorn("hidden", tmp_path, *agent, "--threads", "2", *LONG, workers=1, target=WSGI) as app,
         floodmark(tmp_path) as watcher,
     ):
         for _ in range(10):

@@ -37,7 +37,7 @@ class Host:
 
     def read(self, workers: list[Identity], most: int | None = None) -> None:
         masters = (Master(MASTER, "shop", UNKNOWN, "27.0.1", MASTER.pid),)
-        live = tuple(LiveWorker(each, slot, 0, None) for slot, each in enumerate(workers))
+        live = tuple(LiveWorker(each, each.pid, slot, 0, None) for slot, each in enumerate(workers))
         self.memory.read([AppState("shop", masters, (), live, Tally())], most)
 
     def sizes(self) -> list[int | None]:

@@ -47,7 +47,7 @@ def app(*masters: Identity, workers: tuple[Identity, ...] = (WORKER,)) -> AppSta
         "shop",
         tuple(Master(each, "shop", known, "27.0.1", each.pid) for each in masters),
         (),
-        tuple(LiveWorker(each, slot, 0, None) for slot, each in enumerate(workers)),
+        tuple(LiveWorker(each, each.pid, slot, 0, None) for slot, each in enumerate(workers)),
         Tally(),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import itertools
 import os
@@ -22,7 +23,7 @@ if Path(os.environ.get("KILLABLE_BROKEN", "/nonexistent")).exists():
 if Path(os.environ.get("KILLABLE_SHORT_LIVED", "/nonexistent")).exists():
     threading.Timer(0.1, os._exit, (7,)).start()
 
-_kept: list[bytes] = []
+_kept: list[object] = []
 
 
 def _keep(mebibytes: int) -> None:
@@ -53,6 +54,8 @@ _DO: dict[str, Callable[[int], object]] = {
     "/hold-gil": _hold_gil,
     "/spin": _spin,
     "/keep": _keep,
+    "/leak": lambda number: _kept.extend([each] for each in range(number)),
+    "/collect": lambda _: gc.collect(),
     "/signal": lambda number: os.kill(os.getpid(), number),
     "/abort": lambda _: os.abort(),
     "/exit": os._exit,

@@ -54,9 +54,11 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 
 async def asgi(scope: dict[str, Any], _: object, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
-    """Wait, whatever the path."""
+    """Wait, whatever the path but ``/``."""
     if scope["type"] == "http":
-        _write_down()
-        await asyncio.sleep(LONG)
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        if scope["path"] != "/":
+            _write_down()
+            await asyncio.sleep(LONG)
+        headers = [(b"content-length", b"3")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"ok\n"})

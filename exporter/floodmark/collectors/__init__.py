@@ -15,6 +15,7 @@ from floodmark.collectors import (
     netstat,
     pressure,
     requests,
+    runtime,
     vmstat,
 )
 
@@ -44,4 +45,5 @@ COLLECTORS: tuple[Collector, ...] = (
     Collector("filefd", filefd.collect),
     Collector("gunicorn", gunicorn.collect),
     Collector("requests", requests.collect),
+    Collector("runtime", runtime.collect),
 )

@@ -6,15 +6,17 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from floodmark import catalogue
-from floodmark.gunicorn.saturation import THREADED, State, judge
+from floodmark.gunicorn.saturation import THREADED, State, Work, judge
 from floodmark.gunicorn.settings import PUBLISHED, UNKNOWN
 from floodmark.sources.procfs import meminfo, process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
     from floodmark.facts import Facts
+    from floodmark.gunicorn.agents import Told
     from floodmark.gunicorn.find import Master
     from floodmark.gunicorn.model import AppState, LiveWorker
     from floodmark.gunicorn.sockets import AppSockets
@@ -26,12 +28,14 @@ def collect(facts: Facts) -> Iterator[Sample]:
     """Yield everything about every app seen since the start, and which sources could be used for it."""
     if facts.watch.failure:
         raise RuntimeError(f"watching gunicorns failed: {facts.watch.failure}")
-    for app in facts.watch.state():
+    apps = facts.watch.state()
+    agents = facts.agents.look(apps)
+    for app in apps:
         yield catalogue.UP(bool(app.masters), app=app.name)
         yield from _tally(app)
         for master in app.masters[:1]:
             yield from _settings(app.name, master)
-        yield from _workers(facts, app)
+        yield from _workers(facts, app, agents[app.name].workers if app.name in agents else {})
     # Last: looking is what shows whether a source can be used.
     for source, works in facts.watch.available.by_source().items():
         yield catalogue.SOURCE_AVAILABLE(works, source=source)
@@ -67,18 +71,19 @@ def _settings(name: str, master: Master) -> Iterator[Sample]:
             yield catalogue.SLOTS(workers * each, app=name)
 
 
-def _workers(facts: Facts, app: AppState) -> Iterator[Sample]:
+def _workers(facts: Facts, app: AppState, told: Mapping[Identity, Told]) -> Iterator[Sample]:
     totals = [_memory(facts.proc, master.identity) for master in app.masters]
-    sockets = facts.sockets.look(app)
-    live = 0
+    sockets = facts.sockets.look(app, told.keys())
+    live: set[Identity] = set()
     for worker in app.workers:
         memory = _memory(facts.proc, worker.identity)
         if memory is None:
             continue
-        live += 1
+        live.add(worker.identity)
         totals.append(memory)
         yield from _worker(facts, app.name, worker, memory, sockets.files.get(worker.identity))
-    yield from _saturation(app, sockets, live)
+    yield from _backlog(app, sockets)
+    yield from _saturation(app, sockets, live, told)
     yield from _proportional(facts, app)
     known = [memory for memory in totals if memory]
     for kind in ("resident", "anonymous", "swap"):
@@ -100,7 +105,7 @@ def _proportional(facts: Facts, app: AppState) -> Iterator[Sample]:
         yield catalogue.PROPORTIONAL_AGE(max(reading.age for reading in readings), app=app.name)
 
 
-def _saturation(app: AppState, sockets: AppSockets, live: int) -> Iterator[Sample]:
+def _backlog(app: AppState, sockets: AppSockets) -> Iterator[Sample]:
     for listener in sockets.listeners or ():
         labels = {"app": app.name, "listener": listener.address}
         if listener.queued is not None:
@@ -110,14 +115,23 @@ def _saturation(app: AppState, sockets: AppSockets, live: int) -> Iterator[Sampl
     queues = [listener.queued for listener in sockets.listeners or () if listener.queued is not None]
     if sockets.listeners and len(queues) == len(sockets.listeners):
         yield catalogue.REQUESTS_QUEUED(sum(queues), app=app.name, where="listen")
+
+
+def _saturation(
+    app: AppState, sockets: AppSockets, live: AbstractSet[Identity], told: Mapping[Identity, Told]
+) -> Iterator[Sample]:
     settings = app.masters[0].settings if app.masters else UNKNOWN
     threads = settings.number("threads")
-    works = [
-        judge(settings.worker_class, None if threads is None else int(threads), seen)
-        for seen in sockets.seen.values()
-    ]
+    known = {
+        identity: judge(settings.worker_class, None if threads is None else int(threads), seen)
+        for identity, seen in sockets.seen.items()
+        if identity in live
+    }
+    # A worker knows better than what can be seen of it, of gevent's and asyncio's connections above all.
+    known |= {identity: _by_agent(told[identity]) for identity in live if identity in told}
+    works = list(known.values())
     states = Counter(work.state for work in works)
-    states[State.UNKNOWN] += max(0, live - len(works))  # what can't be seen is not idle
+    states[State.UNKNOWN] += len(live) - len(works)  # what can't be seen is not idle
     for state in State:
         yield catalogue.WORKERS(states[state], app=app.name, state=state)
     if works and not states[State.UNKNOWN]:
@@ -125,6 +139,12 @@ def _saturation(app: AppState, sockets: AppSockets, live: int) -> Iterator[Sampl
         if settings.worker_class == "gthread":
             queued = sum(work.queued for work in works)
             yield catalogue.REQUESTS_QUEUED(queued, app=app.name, where="worker")
+
+
+def _by_agent(told: Told) -> Work:
+    queued = int(told.queued or 0)
+    state = State.BUSY if told.in_flight or queued else State.IDLE
+    return Work(state, told.in_flight, queued)
 
 
 def _worker(
@@ -161,5 +181,7 @@ def _limit(facts: Facts, app: AppState) -> Iterator[Sample]:
     host = meminfo.read(facts.proc)
     limits = [(host["MemTotal"], host["MemAvailable"])]
     limits += filter(None, (cgroup.limit_and_headroom() for cgroup in app.cgroups))
-    yield catalogue.MEMORY_LIMIT(min(limit for limit, _ in limits), app=app.name)
+    limit = min(limit for limit, _ in limits)
+    yield catalogue.MEMORY_LIMIT(limit, app=app.name)
+    yield catalogue.HEAP_MAX(limit, app=app.name)
     yield catalogue.MEMORY_HEADROOM(min(left for _, left in limits), app=app.name)

@@ -23,6 +23,7 @@ from floodmark import config
 from floodmark.collectors.gunicorn import collect
 from floodmark.facts import Facts
 from floodmark.gunicorn import asked, risks
+from floodmark.gunicorn.agents import Agents
 from floodmark.gunicorn.proportional import ProportionalMemory
 from floodmark.gunicorn.risks import Risk, Running
 from floodmark.gunicorn.sockets import Sockets
@@ -130,7 +131,7 @@ def look(settings: config.Config) -> Report:
         time.sleep(LOOK)  # a worker that was just forked shows its heartbeat only now
         watch.advance()
         apps = watch.state()
-        _try_all(settings.root, proc, watch, available)
+        _try_all(settings, watch, available)
     finally:
         heard.close()
     if "exit_status" not in available.by_source():
@@ -147,12 +148,14 @@ def look(settings: config.Config) -> Report:
     )
 
 
-def _try_all(root: Path, proc: Path, watch: Watch, available: Available) -> None:
+def _try_all(settings: config.Config, watch: Watch, available: Available) -> None:
     """Make a page of the gunicorns as serve does: sources that are used only then show what they lack."""
+    proc = settings.root / "proc"
     sockets = Sockets(proc, available, ask_kernel=kernel.is_own(proc))
     proportional = ProportionalMemory(proc, available)
     proportional.read(watch.state())
-    for _ in collect(Facts(root, proc, watch, Requests(), sockets, proportional)):
+    agents = Agents(settings.root, settings.agent_dirs, settings.apps, available)
+    for _ in collect(Facts(settings.root, proc, watch, Requests(), sockets, proportional, agents)):
         pass
 
 

@@ -20,6 +20,7 @@ from floodmark import __version__, config, exposition
 from floodmark import log as logs
 from floodmark.collectors import COLLECTORS
 from floodmark.facts import Facts
+from floodmark.gunicorn.agents import Agents
 from floodmark.gunicorn.proportional import ProportionalMemory
 from floodmark.gunicorn.sockets import Sockets
 from floodmark.gunicorn.watch import Watch
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _shown(value: object) -> str:
     if isinstance(value, tuple) and not isinstance(value, config.Address):
-        return ",".join(value) or "none"
+        return ",".join(map(str, value)) or "none"
     return "none" if value is None else str(value)
 
 
@@ -78,7 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise config.no_host(settings.root, error) from error
     sockets = Sockets(proc, available, ask_kernel=kernel.is_own(proc))
     proportional = ProportionalMemory(proc, available)
-    facts = Facts(settings.root, proc, watch, requests, sockets, proportional)
+    agents = Agents(settings.root, settings.agent_dirs, settings.apps, available)
+    facts = Facts(settings.root, proc, watch, requests, sockets, proportional, agents)
     scrape = Scrape([each for each in COLLECTORS if each.name not in settings.disable], facts)
     folders = {
         name: Folder(app.prometheus_multiproc_dir)

@@ -38,6 +38,7 @@ class Master:
         settings: what can be known of its settings.
         version: of gunicorn, ``unknown`` where its installation can't be seen.
         namespace_pid: the master's pid as its own log has it.
+        agent_dir: where its agent's folder was told to be, empty where that isn't told or can't be read.
     """
 
     identity: Identity
@@ -45,6 +46,7 @@ class Master:
     settings: Settings
     version: str
     namespace_pid: int
+    agent_dir: str = ""
 
 
 def arguments(cmdline: Sequence[str]) -> list[str] | None:
@@ -158,6 +160,7 @@ def describe(proc: Path, identity: Identity, apps: Mapping[str, App]) -> Master:
         known,
         _version(proc, pid, cmdline, environ or {}),
         process.namespace_pid(process.read_status(proc, pid)),
+        (environ or {}).get("FLOODMARK_AGENT_DIR", ""),
     )
 
 

@@ -129,6 +129,7 @@ class LiveWorker(NamedTuple):
     """A live worker for the collector; ``heartbeat_age`` is in seconds, None where it can't be seen."""
 
     identity: Identity
+    namespace_pid: int
     slot: int
     started: float
     heartbeat_age: float | None

@@ -25,6 +25,7 @@ _USED: dict[str, tuple[tuple[str, ...], object]] = {
     "control_socket_disable": (("--no-control-socket",), False),
     "errorlog": (("--error-logfile", "--log-file"), "-"),
     "graceful_timeout": (("--graceful-timeout",), 30),
+    "logger_class": (("--logger-class",), ""),
     "loglevel": (("--log-level",), "info"),
     "max_requests": (("--max-requests",), 0),
     "max_requests_jitter": (("--max-requests-jitter",), 0),
@@ -41,7 +42,7 @@ _USED: dict[str, tuple[tuple[str, ...], object]] = {
 # The rest of its options, so that their values aren't taken for the WSGI target.
 _OTHER = """--keep-alive --limit-request-line --limit-request-fields --limit-request-field_size
     --reload-engine --reload-extra-file -e --env -p --pid --worker-tmp-dir -u --user -g --group -m --umask
-    --forwarded-allow-ips --access-logfile --access-logformat --logger-class --log-config --log-config-json
+    --forwarded-allow-ips --access-logfile --access-logformat --log-config --log-config-json
     --log-syslog-to --log-syslog-prefix --log-syslog-facility --dogstatsd-tags --pythonpath
     --paste --paster --proxy-allow-from --protocol --uwsgi-allow-from --keyfile --certfile --ssl-version
     --cert-reqs --ca-certs --ciphers --http-protocols --http2-cleartext --http2-max-concurrent-streams

@@ -14,7 +14,7 @@ from floodmark.sources.procfs import sockets as of_process
 from floodmark.sources.sockdiag import SockDiag
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from floodmark.gunicorn.find import Master
@@ -32,7 +32,7 @@ class AppSockets(NamedTuple):
     Attributes:
         listeners: what it listens on, None where that can't be told.
         files: open files of each worker that may be looked into.
-        seen: what each worker does, those where it can be told.
+        seen: what each worker does, those where it can be told from outside and wasn't by its agent.
     """
 
     listeners: tuple[Listener, ...] | None
@@ -63,8 +63,8 @@ class Sockets:
         # What an app's workers held when it last had any: a crash loop is when the backlog matters most.
         self._held: dict[str, frozenset[int]] = {}
 
-    def look(self, app: AppState) -> AppSockets:
-        """Look at an app's sockets."""
+    def look(self, app: AppState, told: Collection[Identity] = ()) -> AppSockets:
+        """Look at an app's sockets; what the workers in ``told`` do is known without."""
         files, walled = self._open_files(app)
         if files:
             self._held[app.name] = frozenset(
@@ -85,7 +85,7 @@ class Sockets:
         seen = {
             identity: one
             for identity, each in files.items()
-            if (one := self._seen(identity.pid, each, known, worker_class))
+            if identity not in told and (one := self._seen(identity.pid, each, known, worker_class))
         }
         return AppSockets(listeners, files, seen)
 

@@ -694,6 +694,7 @@ class Watch:
         workers = [
             LiveWorker(
                 worker.identity,
+                worker.namespace_pid,
                 worker.slot,
                 worker.started,
                 self._heartbeat_age(worker),

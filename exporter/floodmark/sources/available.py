@@ -101,6 +101,18 @@ NO_PROPORTIONAL = Lack(
     "memory that workers share (--preload) is counted once for each of them",
     "run as the app's user, or CAP_SYS_PTRACE",
 )
+NO_AGENT = Lack(
+    "what the agent in the app writes can't be read: {}",
+    "requests, queue, heap and garbage collection of the app are unknown",
+    "run as the app's user, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (compose: cap_add: [SYS_PTRACE,"
+    " DAC_READ_SEARCH]); or let the app's FLOODMARK_AGENT_DIR and floodmark's agent_dirs be one folder that"
+    " floodmark may read",
+)
+NO_AGENT_DIR = Lack(
+    "folder of agent_dirs can't be read: {}",
+    "what agents write there is unknown",
+    "make it (mkdir -m 1777), let floodmark's user read it, or take it out of agent_dirs",
+)
 
 
 class Available:

@@ -109,6 +109,11 @@ def namespace_pid(status: Mapping[str, str]) -> int:
     return int(status.get("NSpid", status["Pid"]).split()[-1])
 
 
+def user(status: Mapping[str, str]) -> int:
+    """Return the effective user id, as floodmark's own user namespace has it."""
+    return int(status["Uid"].split()[1])
+
+
 def read_cmdline(proc: Path, pid: int) -> tuple[str, ...]:
     """Return the arguments; a process that set its title has that as one string, a kernel thread none."""
     return _strings(proc, pid, "cmdline")
