@@ -78,6 +78,11 @@ class Counts(NamedTuple):
     folded: list[str]
 
 
+def folder_name(app: str) -> str:
+    """Return what an app's folder is called."""
+    return "".join(each if each.isalnum() or each in ".-_:" else "_" for each in app)[:100]
+
+
 def folder_of(base: str, app: str) -> str:
     """Make an app's folder for this user, and return its path.
 
@@ -85,7 +90,7 @@ def folder_of(base: str, app: str) -> str:
         OSError: it can't be made, or isn't this user's own.
     """
     own = os.path.join(base, f"floodmark-{os.geteuid()}")
-    path = os.path.join(own, "".join(each if each.isalnum() or each in ".-_:" else "_" for each in app)[:100])
+    path = os.path.join(own, folder_name(app))
     for each in (own, path):
         with contextlib.suppress(FileExistsError):
             os.mkdir(each)
