@@ -35,6 +35,7 @@ class Inside:
     folder: str
     since: float
     _version: tuple[int, int, int] | None = None
+    _problem: ValueError | None = None
     _exits: tuple[Exit, ...] = ()
     _counted: collections.deque[tuple[int, int]] = dataclasses.field(
         default_factory=lambda: collections.deque(maxlen=_COUNTED)
@@ -54,11 +55,12 @@ class Inside:
         version = status.st_ino, status.st_mtime_ns, status.st_size
         if version != self._version:
             try:
-                self._exits = tuple(map(_checked, ledger.exits(self.folder)))
-            except (TypeError, AttributeError, RecursionError) as error:  # a stranger's
-                raise ValueError(f"no ledger: {error}") from error
-            finally:
-                self._version = version
+                self._exits, self._problem = tuple(map(_checked, ledger.exits(self.folder))), None
+            except (ValueError, TypeError, AttributeError, RecursionError) as error:
+                self._problem = ValueError(f"{self.folder}/{ledger.NAME} is no ledger: {error}")
+            self._version = version
+        if self._problem:
+            raise self._problem
 
     def of(self, worker: Worker) -> Exit | None:
         """Return what is told of a worker's end, None where nothing is."""
