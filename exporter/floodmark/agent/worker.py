@@ -44,6 +44,7 @@ class Agent:
         self.slab = Slab(folder, Identity.of(os.getpid()), Identity.of(os.getppid()))
         self._worker = worker
         self._say = say
+        self._own_post = worker.cfg.settings["post_request"].value
         self._asgi = _is_asgi(worker)
         alone = _classes(worker) & _ON_MAIN_THREAD
         self._hooks = requests.hooks(self.slab, lambda: say("a request"), threaded=not alone)
@@ -90,6 +91,12 @@ class Agent:
     def flag(self, cell: Cell) -> None:
         """Note that gunicorn's hook of that kind ran."""
         self.slab.cells[cell] = 1.0
+
+    def aborted(self) -> None:
+        """Note that gunicorn gave the worker up, and leave in flight what that cuts off."""
+        self.flag(Cell.ABORTED)
+        # Gunicorn ends the request by SystemExit, and calls its hook as if it had been answered.
+        self._worker.cfg.settings["post_request"].value = self._own_post
 
     def loaded(self) -> None:
         """Note that the app is loaded; an ASGI app is counted by wrapping it."""

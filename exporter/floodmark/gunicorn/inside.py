@@ -84,7 +84,7 @@ class Inside:
     def untold(self, before: float) -> Iterator[Exit]:
         """Yield ends that aren't counted, of workers that may never have been seen, up to a Unix time."""
         for each in self._exits:
-            if each.status is not None and each.time <= before and self._is_new(each):
+            if is_masters_word(each) and each.time <= before and self._is_new(each):
                 yield each
 
     def _is_new(self, told: Exit) -> bool:
@@ -106,6 +106,11 @@ def _checked(told: Exit) -> Exit:
     if not (numbers and texts and isinstance(told.time, float | int)):
         raise TypeError(f"a record of {told.pid!r}")
     return told
+
+
+def is_masters_word(told: Exit) -> bool:
+    """Tell whether the worker's own master made the record, not a later one from the slab it found."""
+    return told.status is not None or bool(told.signals)  # one that goes doesn't wait for whom it killed last
 
 
 def in_flight(told: Exit | None) -> tuple[str, ...] | None:

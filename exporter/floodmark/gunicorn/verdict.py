@@ -257,6 +257,8 @@ def _without_status(evidence: Evidence) -> Verdict:
         return Verdict("oom_kill", POSSIBLE, ("its cgroup's OOM counter rose", "how it ended wasn't seen"))
     if evidence.silent:
         return Verdict("timeout", POSSIBLE, ("how it ended wasn't seen", *_heartbeat(evidence)))
+    if evidence.told and "SIGKILL" in evidence.told.signals:
+        return _killed_as_told(evidence, evidence.told)._replace(confidence=PROBABLE)
     verdict = _asked_to_end(evidence, "how it ended wasn't seen")
     if verdict.cause in WANTED:
         return verdict._replace(confidence=PROBABLE)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from floodmark.gunicorn import asked, deaths, find, logs, replay
 from floodmark.gunicorn import kept as form
-from floodmark.gunicorn.inside import Inside
+from floodmark.gunicorn.inside import Inside, is_masters_word
 from floodmark.gunicorn.kept import Kept, KeptGunicorn
 from floodmark.gunicorn.model import AppState, Gunicorn, LiveWorker, Tally, Worker
 from floodmark.gunicorn.record import circumstances, record
@@ -587,7 +587,7 @@ class Watch:
             log_tells_all=gunicorn.log_at_info,
             oom_tells=worker.identity.pid > 0
             and (self._kernel_log is not None or gunicorn.oom_count is not None),
-            told=worker.told if worker.told and worker.told.status is not None else None,
+            told=worker.told if worker.told and is_masters_word(worker.told) else None,
         )
         if not worker.recovered:
             return evidence
