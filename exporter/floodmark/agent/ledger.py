@@ -50,7 +50,7 @@ class Exit(NamedTuple):
         aborted: gunicorn gave it up for its silence.
         signals: what its master sent it, oldest first: SIGABRT, SIGTERM, SIGKILL.
         order: the last signal that the master had handled before the first of those: hup, term, ttou, ...;
-            stop where it stopped by itself. Without any of those: one to stop that it got right after the end.
+            stop where it stopped by itself. Without any of those: one to stop that came right after the end.
         recycled: it had logged that it reached max_requests.
         booted: its app was loaded.
         left: it went through gunicorn's own way out, so nothing ended it from outside.
