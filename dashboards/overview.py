@@ -25,6 +25,7 @@ from floodmark.catalogue import (
     FS_SIZE,
     IN_FLIGHT,
     IO_WAITING,
+    LAST_DEATH,
     LISTEN_OVERFLOWS,
     LOAD1,
     MEM_AVAILABLE,
@@ -374,6 +375,13 @@ def _workers() -> Row:
             every="1m",
             draw="bars",
             colours={"boots": "green", "reloads": "light-blue", "signal 9": "dark-red"},
+        ),
+        table(
+            48,
+            "Last deaths",
+            """The last unwanted death of each app in the last 15 minutes, and what the worker was doing: the
+            innermost call of the app's own code, where the agent saw it. Bad: any; floodmark why tells all.""",
+            f"sum by (app, instance, cause, confidence, doing) ({select(LAST_DEATH)})",
         ),
         timeseries(
             19,

@@ -1,5 +1,6 @@
 """What the agent's ledger adds: ends that nothing else tells of, each counted once, and none invented."""
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from floodmark.agent import ledger
 from floodmark.agent.ledger import Exit, Ledger
-from floodmark.gunicorn import kept
+from floodmark.gunicorn import deaths, kept
 from floodmark.gunicorn.inside import Inside
 from floodmark.gunicorn.watch import SETTLE
 from tests.gunicorn.test_watch import MASTER
@@ -16,6 +17,7 @@ from tests.support.proc_tree import add, end
 from tests.support.restarts import RestartedHost
 
 KILL, EXIT_7 = 9, 7 << 8
+STACK = 'Current thread 0x1 (most recent call first):\n  File "/srv/shop/views.py", line 31 in report\n'
 
 
 class AgentHost(RestartedHost):
@@ -232,6 +234,44 @@ def test_a_state_that_an_earlier_version_kept_is_understood(host: AgentHost) -> 
         for worker in gunicorn["workers"]:
             del worker["aborted"]
     assert kept.from_json(document).gunicorns[0].folder is None
+
+
+def test_the_last_death_is_shown_in_a_few_words_and_not_for_ever(host: AgentHost) -> None:
+    host.tells(
+        host.died(150, 1500, in_flight=(("GET /", 0.1),)),
+        host.died(151, 1510, KILL, time=host.now + 1, aborted=True, stack=STACK),
+    )
+    host.now += 2
+    host.judged()
+    (app,) = host.watch.state()
+    assert app.last_death
+    assert (app.last_death.cause, deaths.doing(app.last_death)) == ("timeout", "report (shop/views.py:31)")
+    host.now += deaths.LATELY
+    assert host.passes().last_death is None
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "stack", "words"),
+    [
+        (("GET /secret/path, 3.0 s",), None, "a GET request"),
+        (("SECRETS /, 3.0 s",), None, "a request"),
+        (("POST, 3.0 s",), None, "a POST request"),
+        (("GET /, 3.0 s", "GET /, 1.0 s"), None, "2 requests"),
+        ((), None, ""),
+        (None, "garbage", ""),
+        (("GET /, 3.0 s",), STACK, "report (shop/views.py:31)"),
+        (None, STACK.replace("report", "\x1b[2J" + "x" * 500), "x" * 79 + " (shop/views.py:31)"),
+    ],
+)
+def test_what_it_was_doing_fits_a_label_and_holds_no_path(
+    host: AgentHost, in_flight: tuple[str, ...] | None, stack: str | None, words: str
+) -> None:
+    host.tells(host.died(150, 1500))
+    host.judged()
+    (death,) = host.deaths()
+    told = deaths.doing(dataclasses.replace(death, in_flight=in_flight, stack=stack))
+    assert told[-100:] == told
+    assert told.endswith(words) if len(words) > 50 else told == words
 
 
 def test_a_process_that_ends_while_it_is_watched_keeps_its_slot_in_its_record(host: AgentHost) -> None:

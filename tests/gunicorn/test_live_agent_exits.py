@@ -209,6 +209,12 @@ def test_with_nothing_but_the_agent_a_real_death_is_judged_right_and_says_what_i
     if case.function:
         assert 'killable.py", line' in (recorded[0].stack or "")
         assert f" in {case.function}\n" in (recorded[0].stack or "")
+        shown = host.floodmark.values("gunicorn_last_death_info", app=app.name)
+        ((_, confidence, doing),) = shown  # by label: cause, confidence, doing
+        assert confidence == "confirmed"
+        assert doing.startswith(
+            f"{case.function} (support/killable.py:" if case.function else "a GET request"
+        )
     assert "?" not in str([(death.in_flight, death.stack) for death in recorded])
     assert host.floodmark.values("floodmark_source_available", source="agent") == {(): 1}
 

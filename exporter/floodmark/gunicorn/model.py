@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from floodmark.agent.ledger import Exit
+    from floodmark.gunicorn.deaths import Death
     from floodmark.gunicorn.find import Master
     from floodmark.gunicorn.inside import Inside
     from floodmark.sources.cgroup import MemoryCgroup
@@ -148,6 +149,7 @@ class AppState(NamedTuple):
     cgroups: tuple[MemoryCgroup, ...]
     workers: tuple[LiveWorker, ...]
     tally: Tally
+    last_death: Death | None = None
 
     @property
     def processes(self) -> tuple[Identity, ...]:

@@ -787,6 +787,7 @@ class Watch:
             tuple(cgroups.values()),
             tuple(sorted(workers, key=lambda worker: worker.slot)),
             _copy(tally),
+            self._deaths.last(name, self._clock.wall()),
         )
 
 
