@@ -380,7 +380,7 @@ def _workers() -> Row:
             48,
             "Last deaths",
             """The last unwanted death of each app in the last 15 minutes, and what the worker was doing: the
-            innermost call of the app's own code, where the agent saw it. Bad: any; floodmark why tells all.""",
+            innermost call of the app's own code where the agent saw it. Bad: any; floodmark why has more.""",
             f"sum by (app, instance, cause, confidence, doing) ({select(LAST_DEATH)})",
         ),
         timeseries(
