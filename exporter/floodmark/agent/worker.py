@@ -9,7 +9,8 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from floodmark.agent import asgi, heap, requests
+from floodmark.agent import asgi, heap, requests, slab
+from floodmark.agent.rows import SUM
 from floodmark.agent.slab import Cell, Identity, Slab
 
 if TYPE_CHECKING:
@@ -108,8 +109,14 @@ class Agent:
     def leave(self) -> None:
         """Note that the worker goes by itself, and whether because it has served enough."""
         self.flag(Cell.LEFT)
-        if self._worker.nr >= getattr(self._worker, "max_requests", float("inf")):
+        limit = getattr(self._worker, "max_requests", float("inf"))
+        if self._worker.nr >= limit or (self._asgi and self._served() >= limit):
             self.flag(Cell.RECYCLED)
+
+    def _served(self) -> float:
+        """Return how many requests it has answered, which uvicorn's worker doesn't tell gunicorn."""
+        rows = slab.read(self.slab.path).rows()
+        return sum(sum(values[:SUM]) for name, values in rows.items() if name.startswith("request "))
 
     def _on_abort(self) -> None:
         """Have all threads' stacks written when gunicorn gives the worker up, or it crashes, also in C.
