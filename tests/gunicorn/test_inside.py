@@ -13,7 +13,7 @@ from floodmark.gunicorn import deaths, kept
 from floodmark.gunicorn.inside import Inside
 from floodmark.gunicorn.watch import SETTLE
 from tests.gunicorn.test_watch import MASTER
-from tests.support.proc_tree import add, end
+from tests.support.proc_tree import GUNICORN, add, end
 from tests.support.restarts import RestartedHost
 
 KILL, EXIT_7 = 9, 7 << 8
@@ -153,11 +153,30 @@ def test_what_ended_before_floodmark_ever_looked_is_not_counted(tmp_path: Path) 
     assert host.judged() == {}
 
 
+def test_ends_that_were_counted_count_no_more_when_the_app_comes_back(host: AgentHost) -> None:
+    host.restart()
+    for number in range(3):
+        host.now += 5
+        host.tells(host.died(150 + number, 1500 + number))
+        host.judged()
+    for pid in (101, 102, MASTER):
+        host.dies(pid)
+    host.judged()
+    before = host.passes(5).tally
+    add(host.proc, 300, GUNICORN)
+    (host.proc / "300/root").symlink_to(host.root)
+    assert len(host.passes(6).masters) == 1
+    host.tells(host.died(350, 3500))
+    host.judged()
+    after = host.passes().tally
+    assert after.exits["nonzero_exit"] == before.exits["nonzero_exit"] + 1 == 4
+
+
 def test_two_masters_of_an_app_count_an_end_once(host: AgentHost) -> None:
     add(
         host.proc,
         200,
-        ("/venv/bin/python", "/venv/bin/gunicorn", "shop.wsgi:application"),
+        GUNICORN,
         ppid=MASTER,
         environ=(f"GUNICORN_PID={MASTER}",),
     )

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -22,7 +23,6 @@ from tests.support.live import BIN, ROOT, Floodmark, Gunicorn, floodmark, free_p
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.live
 
@@ -229,6 +229,29 @@ def test_a_boot_error_and_the_halt_it_makes_are_told_apart(tmp_path: Path) -> No
         app.process.send_signal(signal.SIGTTIN)
         until(lambda: len(watcher.ends(app.name)) >= 2, 20, "both ends are judged")
         assert sorted(watcher.ends(app.name)) == [("boot_error", "confirmed"), ("shutdown", "confirmed")]
+
+
+def test_a_ledger_that_may_not_be_read_is_said_once_with_the_grant(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        app = stack.enter_context(silent_gunicorn("closed", tmp_path))
+        app.get("/exit?7")
+        book = Path(ledger.folder_of("/dev/shm", app.name), ledger.NAME)  # noqa: S108 - as above
+        until(book.exists, 10, "the end is recorded")
+        os.chown(book, 1, 1)
+        book.chmod(0o600)
+        config = without_logs(tmp_path, app)
+        watcher = stack.enter_context(floodmark(tmp_path, "--config", config, prefix=NO_RIGHTS))
+        until(lambda: said(watcher, app), 10, "it is said")
+        (line,) = said(watcher, app)
+        assert f"{book}: Permission denied" in line["msg"]
+        assert "FLOODMARK_AGENT_DIR" in line["grant"]
+        assert watcher.values("floodmark_source_available", source="agent") == {(): 0}
+        assert watcher.values("gunicorn_up", app=app.name) == {(): 1}
+        assert len(said(watcher, app)) == 1
+
+
+def said(watcher: Floodmark, app: Gunicorn) -> list[dict[str, str]]:
+    return [line for line in watcher.lines() if line.get("source") == "agent" and line["app"] == app.name]
 
 
 def test_an_oom_kill_is_the_kernels_word_and_never_the_agents(tmp_path: Path) -> None:

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 _ORDERS = ("hup", "int", "quit", "term", "ttou", "winch")
 _ENDING = frozenset({signal.SIGABRT, signal.SIGINT, signal.SIGKILL, signal.SIGQUIT, signal.SIGTERM})
 _STOPS = frozenset({"int", "quit", "term"})
-_ALONG = (
-    2.0  # seconds; a terminal's Ctrl-C and systemd tell workers too, who may be gone before it is heard here
-)
+_ALONG = 2.0  # seconds; Ctrl-C and systemd tell workers too, who may be gone before it is heard here
 _DYING = 0.2  # seconds that the master, when it goes, waits for those it has just killed
 _KEPT = 64  # exits that wait for a ledger that can't be written
 

@@ -312,7 +312,7 @@ class Watch:
             self._say_found(gunicorn)
         for gunicorn in self._gunicorns:
             if gunicorn.inside is None and not gunicorn.gone:
-                self._find_inside(gunicorn)
+                self._find_inside(gunicorn, self._clock.wall())
 
     def _follow(self, master: Master) -> Gunicorn:
         found = cgroup.find(self._proc, self._root, master.identity.pid)
@@ -444,7 +444,7 @@ class Watch:
 
     # --- the agent in a master
 
-    def _find_inside(self, gunicorn: Gunicorn) -> None:
+    def _find_inside(self, gunicorn: Gunicorn, since: float) -> None:
         try:
             folder = agentfolder.find(self._root, self._proc, gunicorn.master)
         except PermissionError as error:
@@ -453,10 +453,9 @@ class Watch:
             return
         else:
             if folder:
-                gunicorn.inside = self._inside(folder)
+                gunicorn.inside = self._inside(folder, since)
 
-    def _inside(self, folder: str) -> Inside:
-        since = self._earlier.saved or self._clock.wall()
+    def _inside(self, folder: str, since: float) -> Inside:
         return self._insides.setdefault(folder, Inside(folder, since))
 
     def _read_insides(self) -> None:
@@ -693,7 +692,7 @@ class Watch:
         gunicorn.log_understood, gunicorn.log_at_info = kept.log_understood, kept.log_at_info
         gunicorn.judged.extend(kept.judged)
         if gunicorn.gone and kept.folder and not kept.folder.startswith(f"{self._proc}/"):
-            gunicorn.inside = self._inside(kept.folder)
+            gunicorn.inside = self._inside(kept.folder, self._earlier.saved)
         for worker in kept.workers:
             self._take_back(gunicorn, worker)
         told = replay.Replay(gunicorn, self._earlier.saved, alone=alone)
@@ -713,7 +712,7 @@ class Watch:
                 master = find.describe(self._proc, kept.master, self._apps)
                 gunicorn = self._follow(dataclasses.replace(master, app=kept.app))
                 self._open_log(gunicorn, kept.log)
-                self._find_inside(gunicorn)
+                self._find_inside(gunicorn, self._earlier.saved)
                 return gunicorn
         gunicorn = Gunicorn(form.gone(kept), None, None, gone=True)
         self._gunicorns.append(gunicorn)
