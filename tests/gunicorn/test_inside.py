@@ -167,6 +167,7 @@ def test_ends_that_were_counted_count_no_more_when_the_app_comes_back(host: Agen
     add(host.proc, 300, GUNICORN)
     (host.proc / "300/root").symlink_to(host.root)
     assert len(host.passes(6).masters) == 1
+    host.now += 1
     host.tells(host.died(350, 3500))
     host.judged()
     after = host.passes().tally

@@ -155,10 +155,16 @@ def _started(cell: Cell, folder: Path, *, agent: bool) -> Iterator[Gunicorn]:
         if agent:
             # Where it is looked for: which folder the app was told, this view's floodmark can't see.
             counts = ledger.folder_of("/dev/shm", name)  # noqa: S108 - as above
-            stack.callback(shutil.rmtree, counts)
+            stack.callback(until, lambda: _removed(counts), 20, f"{counts} is removed")
         app = Gunicorn(name, 0, log, _run(command, log))
         stack.callback(_stop, app)
         yield app
+
+
+def _removed(folder: str) -> bool:
+    # A worker whose master was just killed has a last word in there.
+    shutil.rmtree(folder, ignore_errors=True)
+    return not Path(folder).exists()
 
 
 def _app(cell: Cell) -> tuple[str, ...]:
