@@ -105,15 +105,16 @@ def wrong(judged: Sequence[Judged]) -> list[Judged]:
 
 def play(wanted: Sequence[Cell]) -> list[Judged]:
     """Let workers die in all these ways side by side, and return what each view said of them."""
+    # One after the other: twice as many at once would starve the floodmarks that watch them.
+    return [judged for agent in (False, True) for judged in _play(wanted, agent=agent)]
+
+
+def _play(wanted: Sequence[Cell], *, agent: bool) -> list[Judged]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.chmod(0o755)  # another user reads the logs
-        pool = stack.enter_context(ThreadPoolExecutor(2 * len(wanted)))
-        apps = {
-            (cell, agent): stack.enter_context(_started(cell, folder, agent=agent))
-            for cell in wanted
-            for agent in (False, True)
-        }
+        pool = stack.enter_context(ThreadPoolExecutor(len(wanted)))
+        apps = {cell: stack.enter_context(_started(cell, folder, agent=agent)) for cell in wanted}
         list(pool.map(_ready, apps.values()))
         unreadable = folder / "no-log.yml"
         unreadable.write_text(
@@ -124,14 +125,14 @@ def play(wanted: Sequence[Cell]) -> list[Judged]:
                 floodmark(folder, *(("--config", str(unreadable)) if view in _NO_LOG else ()), prefix=prefix)
             )
             for view, prefix in VIEWS.items()
+            if (view == WITH_AGENT) is agent
         }
-        list(pool.map(lambda pair: DEATHS[pair[0][0].death].kill(pair[1]), apps.items()))
+        list(pool.map(lambda pair: DEATHS[pair[0].death].kill(pair[1]), apps.items()))
         _wait(apps, watchers)
         return [
             judged
-            for (cell, agent), app in apps.items()
+            for cell, app in apps.items()
             for view, watcher in watchers.items()
-            if (view == WITH_AGENT) is agent
             for judged in _compared(cell, view, watcher, app)
         ]
 
@@ -213,13 +214,11 @@ def _ended(app: Gunicorn) -> list[str]:
     return []
 
 
-def _wait(apps: dict[tuple[Cell, bool], Gunicorn], watchers: dict[str, Floodmark]) -> None:
+def _wait(apps: dict[Cell, Gunicorn], watchers: dict[str, Floodmark]) -> None:
     def all_told() -> bool:
         told = [Counter(line["app"] for line in _ends(watcher)) for watcher in watchers.values()]
         return all(
-            count[app.name] >= len(DEATHS[cell.death].ends)
-            for (cell, _), app in apps.items()
-            for count in told
+            count[app.name] >= len(DEATHS[cell.death].ends) for cell, app in apps.items() for count in told
         )
 
     with contextlib.suppress(AssertionError):  # an end that isn't seen is in the matrix as such
