@@ -29,6 +29,7 @@ from floodmark.catalogue import (
     HEAP_LIVE_BLOCKS,
     IN_FLIGHT,
     IO_WAITING,
+    LAST_DEATH,
     LISTEN_OVERFLOWS,
     LOAD1,
     MEM_AVAILABLE,
@@ -421,6 +422,13 @@ def _workers() -> Row:
             every="1m",
             draw="bars",
             colours={"boots": "green", "reloads": "light-blue", "signal 9": "dark-red"},
+        ),
+        table(
+            48,
+            "Last deaths",
+            """The last unwanted death of each app in the last 15 minutes, and what the worker was doing: the
+            innermost call of the app's own code where the agent saw it. Bad: any; floodmark why has more.""",
+            f"sum by (app, instance, cause, confidence, doing) ({select(LAST_DEATH)})",
         ),
         timeseries(
             19,

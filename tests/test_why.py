@@ -1,5 +1,6 @@
 """``floodmark why``, as it is typed, and what it says."""
 
+import dataclasses
 import json
 import os
 import pty
@@ -123,11 +124,20 @@ def test_what_a_worker_was_doing_and_its_stack_are_told_where_they_are_known() -
         **{
             **{name: getattr(death(), name) for name in Death.__slots__},
             "in_flight": ("GET /slow, 31 s",),
-            "stack": "File app.py\n  in slow",
+            "stack": "no stack\n  of Python's",
         }
     )
     assert "  doing     GET /slow, 31 s\n" in text(told)
-    assert text(told).endswith("  stack\n    File app.py\n      in slow")
+    assert text(told).endswith("  stack     no stack\n              of Python's")
+
+
+def test_what_is_the_apps_to_write_never_reaches_the_terminal_as_a_command() -> None:
+    evil = "\x1b]0;owned\x07\x9b2J\r\u202e"
+    told = dataclasses.replace(
+        death(evil), in_flight=(f"GET /{evil}, 1.0 s",), stack=f"{evil}\n{evil}", evidence=(evil,)
+    )
+    assert all(each.isprintable() for line in text(told).splitlines() for each in line)
+    assert "owned" in text(told)
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,12 @@ DEATHS_RECOVERED = _gunicorn(
     Kind.COUNTER,
     unshown="they are among gunicorn_worker_exits_total, which is shown; floodmark why marks each",
 )
+LAST_DEATH = _gunicorn(
+    "gunicorn_last_death_info",
+    "Always 1; the app's last unwanted death, for 15 minutes. doing is the innermost call of the app's own"
+    " code with its file and line, or else the kind of request it served; empty where neither is known.",
+    labels=("app", "cause", "confidence", "doing"),
+)
 WORKER_INFO = _worker(
     "gunicorn_worker_info",
     "Always 1; the pid behind a worker slot.",

@@ -64,6 +64,7 @@ def test_one_alert_says_what_is_broken_since_when_what_it_costs_and_what_to_type
             "says so, this is no guess from gunicorn's log. Largest worker seen: 400MiB. Limit for all: "
             f"512MiB. Since {FROM}."
         ),
+        "*The last one was in:* a POST request",
         "*Impact:* The requests these workers were serving failed, and it goes on until memory is freed.",
         "*Type:* `sudo dmesg --ctime | grep -iE 'oom-kill|killed process' | tail -n 5`",
     ]
@@ -76,7 +77,7 @@ def test_six_alerts_make_one_message_led_by_the_worst_with_five_told_and_one_cou
     alertmanager(shipped).post(*ours, foreign("<Their> & our alert"), foreign("Z"))
     message = webhook.next("[FIRING:6]")
     assert message["title"] == "[FIRING:6] critical · WorkerOomKilled · shop@web-1"
-    assert message["text"].splitlines()[4:] == [
+    assert message["text"].splitlines()[5:] == [
         f"🟠 Memory of shop on web-1 grew by 72MiB in 6 hours and does not come back. Since {FROM}.",
         f"🔵 shop on web-1 gets 33.0 requests/s, 9 times its average. Since {FROM}.",
         (
@@ -107,7 +108,7 @@ def test_fifty_long_alerts_in_korean_and_emoji_still_fit_what_slack_takes(
     shipped: Path, alertmanager: Start, webhook: Webhook
 ) -> None:
     long = "메모리가 가득 찼습니다 🔥 <&> " * 100
-    texts = {"summary": long, "description": long, "impact": long, "action": long}
+    texts = {"summary": long, "description": long, "impact": long, "action": long, "doing": long}
     alertmanager(shipped).post(*(foreign(f"경보{n:02}", **texts) for n in range(50)))
     message = webhook.next("[FIRING:50]")
     assert webhook.refused == []

@@ -1,5 +1,7 @@
 """What to do next, by cause and circumstances."""
 
+import dataclasses
+
 import pytest
 
 from floodmark.gunicorn.advice import advise
@@ -78,3 +80,11 @@ def test_the_advice_is_for_this_cause_and_this_host(
 @pytest.mark.parametrize("cause", sorted({*CAUSES} - WANTED - {"unknown", "sigkill_unknown"}))
 def test_every_unwanted_cause_has_an_advice_of_its_own(cause: str) -> None:
     assert advise(death(cause)) != advise(death("unknown"))
+
+
+def test_a_stack_says_where_to_look_in_the_apps_own_code() -> None:
+    stack = 'Current thread 0x1 (most recent call first):\n  File "/srv/shop/views.py", line 31 in report\n'
+    for cause in ("timeout", "crash_signal"):
+        words = " ".join(advise(dataclasses.replace(death(cause), stack=stack)))
+        assert "report at /srv/shop/views.py:31" in words
+        assert "PYTHONFAULTHANDLER" not in words

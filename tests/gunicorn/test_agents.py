@@ -104,8 +104,8 @@ def host(tmp_path: Path) -> Host:
 
 
 def fly(written: Slab, started: float, number: int = 0) -> int:
-    at, cell = written.slot(number)
-    SLOT.pack_into(written.raw, at, b"GET /slow", started)
+    at, _, cell = written.slot(number)
+    SLOT.pack_into(written.raw, at, b"GET /slow", 0.0, 0.0, started)
     return cell
 
 

@@ -1,10 +1,11 @@
 """What a floodmark that starts again knows of the time it wasn't there: all the logs prove, and no more."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from floodmark.gunicorn.deaths import KEPT, Death, Deaths
+from floodmark.gunicorn.deaths import KEPT, STACKS, Death, Deaths
 from floodmark.gunicorn.watch import SETTLE
 from floodmark.sources.kmsg import OomKill
 from tests.gunicorn.test_watch import MASTER, pids
@@ -279,6 +280,15 @@ def test_an_app_in_a_crash_loop_pushes_out_its_own_records_alone() -> None:
     assert len(records.all()) == KEPT
     assert records.all()[0] == death("quiet", 1)
     assert [each.pid for each in records.all()[1:]] == list(range(6, KEPT + 5))
+
+
+def test_only_the_newest_records_keep_their_stacks() -> None:
+    records = Deaths(0.0)
+    for number in range(STACKS + 5):
+        records.add(dataclasses.replace(death("shop", number), stack="a stack"))
+        records.add(death("shop", number))
+    assert [each.pid for each in records.all() if each.stack] == list(range(5, STACKS + 5))
+    assert len(records.all()) == 2 * (STACKS + 5)
 
 
 def death(app: str, pid: int) -> Death:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from floodmark.agent.ledger import Exit
 from floodmark.gunicorn.verdict import CAUSES, Evidence, judge
 from floodmark.sources.kmsg import OomKill
 
@@ -28,6 +29,12 @@ def seen(**facts: object) -> Evidence:
 def blind(**facts: object) -> Evidence:
     """Return evidence where nothing but these facts is known."""
     return Evidence(**facts)  # type: ignore[arg-type] # as above
+
+
+def told(status: int, *signals: str, order: str | None = None, **facts: object) -> dict[str, object]:
+    """Return what is known where nothing but the agent tells of timeouts, signals and recycles."""
+    ended = Exit(12, 99134, 1e9, status, signals=signals, order=order)._replace(**facts)  # type: ignore[arg-type] # as above
+    return {"status": status, "told": ended}
 
 
 TABLE = [
@@ -99,6 +106,43 @@ TABLE = [
     (seen(status=TERM), "exit_unrequested", "confirmed"),
     (seen(status=exit_code(0), log_tells_all=False), "unknown", "possible"),
     (blind(status=exit_code(0)), "unknown", "possible"),
+    # the agent: what the master did, in place of its log and its control socket
+    (blind(**told(exit_code(0), "SIGABRT", aborted=True)), "timeout", "confirmed"),
+    (blind(**told(KILL, "SIGABRT", "SIGKILL", aborted=True)), "timeout", "confirmed"),
+    (blind(**told(KILL, "SIGABRT", "SIGKILL", aborted=True), oom_kill=OOM), "oom_kill", "confirmed"),
+    (blind(**told(exit_code(0), recycled=True, left=True)), "max_requests", "confirmed"),
+    (blind(**told(exit_code(0), "SIGTERM", order="hup", left=True)), "reload", "confirmed"),
+    (blind(**told(TERM, "SIGTERM", order="hup")), "reload", "confirmed"),
+    (blind(**told(exit_code(0), "SIGTERM", order="ttou")), "scale_down", "confirmed"),
+    (blind(**told(exit_code(0), "SIGTERM", order="term")), "shutdown", "confirmed"),
+    (blind(**told(exit_code(0), "SIGQUIT", order="int")), "shutdown", "confirmed"),
+    (blind(**told(exit_code(0), "SIGTERM", order="stop")), "shutdown", "confirmed"),  # of its own accord
+    (blind(**told(exit_code(0), "SIGTERM", order="winch")), "shutdown", "confirmed"),
+    (blind(**told(exit_code(0), "SIGTERM")), "unknown", "possible"),  # why it sent that, isn't known
+    # a worker that is reloaded and doesn't end is sent SIGKILL only by a master that stops
+    (blind(**told(KILL, "SIGTERM", "SIGKILL", order="hup")), "shutdown_kill", "confirmed"),
+    (blind(**told(KILL, "SIGTERM", "SIGKILL", order="term"), cgroup_oom=True), "shutdown_kill", "confirmed"),
+    # of the kernel's kills the master knows nothing: that takes a source that does
+    (blind(**told(KILL)), "sigkill_unknown", "possible"),
+    (blind(**told(KILL), oom_tells=True), "external_kill", "confirmed"),
+    (blind(**told(KILL), oom_tells=True, oom_in_doubt=True), "sigkill_unknown", "possible"),
+    (blind(**told(KILL), cgroup_oom=True), "oom_kill", "probable"),
+    (blind(**told(KILL, "SIGTERM", order="term"), oom_tells=True), "external_kill", "confirmed"),
+    # a silence that the master hadn't noticed yet is no timeout
+    (blind(**told(KILL), oom_tells=True, heartbeat_age=31.0, timeout=30.0), "external_kill", "confirmed"),
+    (
+        blind(**told(exit_code(0), left=True), heartbeat_age=31.0, timeout=30.0),
+        "exit_unrequested",
+        "confirmed",
+    ),
+    (blind(**told(ABRT)), "crash_signal", "confirmed"),
+    (blind(**told(exit_code(1))), "nonzero_exit", "confirmed"),
+    (blind(**told(exit_code(3))), "boot_error", "confirmed"),
+    (blind(**told(exit_code(0), left=True)), "exit_unrequested", "confirmed"),
+    (blind(**told(exit_code(0))), "exit_unrequested", "confirmed"),
+    # Ctrl-C and systemd tell the workers beside their master, which may hear it later than they end
+    (blind(**told(exit_code(0), order="int", left=True)), "shutdown", "probable"),
+    (blind(**told(exit_code(0), left=True), master_signal="term"), "shutdown", "confirmed"),
     # nothing told how it ended
     (seen(recycle_logged=True), "max_requests", "probable"),
     (seen(master_signal="hup"), "reload", "probable"),
@@ -127,6 +171,27 @@ def test_every_cause_is_reached_by_the_table() -> None:
 def test_a_log_that_was_not_read_is_no_evidence() -> None:
     words = "; ".join(judge(seen(status=KILL, log_tells_kills=False)).evidence)
     assert "gunicorn" not in words
+
+
+def test_what_the_agent_tells_is_named_as_its_own_word() -> None:
+    timeout = judge(blind(**told(KILL, "SIGABRT", "SIGKILL", aborted=True)))
+    assert timeout.evidence == (
+        "the agent in the master: gave it up for its silence, sent SIGABRT and SIGKILL",
+    )
+    halted = judge(blind(**told(exit_code(0), "SIGTERM", order="stop")))
+    assert halted.evidence[1] == "the agent in the master: was stopping by itself, sent SIGTERM"
+    left, cut = (judge(blind(**told(exit_code(0), left=left))).evidence[-1] for left in (True, False))
+    assert (left, cut) == (
+        "the agent in the worker: it took gunicorn's own way out",
+        "the agent in the worker: it took no way out of gunicorn's (os._exit?)",
+    )
+
+
+def test_what_the_agent_cannot_tell_is_still_named_as_missing() -> None:
+    words = "; ".join(judge(blind(**told(KILL))).evidence)
+    assert "sent it no SIGKILL" in words
+    assert "no source that would have told of an OOM kill" in words
+    assert "no source that would have told of a timeout" not in words
 
 
 def test_what_is_missing_for_certainty_is_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from deploy.demo import memory_cgroup
+from floodmark.agent import ledger
 from tests.matrix import versions
 from tests.matrix.deaths import CLASSES, DEATHS, broken
 from tests.support.live import ROOT, Gunicorn, floodmark, until
@@ -31,10 +33,14 @@ VIEWS = {
     "another user, gunicorn's log readable": ("setpriv", "--bounding-set", "-all"),
     "neither gunicorn's log nor the kernel's": ("setpriv", "--bounding-set", "-syslog,-sys_admin"),
     "another user, neither log": ("setpriv", "--bounding-set", "-all"),
+    "another user, neither log, but the agent": ("setpriv", "--bounding-set", "-all"),
 }
 ALL_SOURCES = "root, all sources"
 # The views to which gunicorn's log is closed.
-_NO_LOG = frozenset({"neither gunicorn's log nor the kernel's", "another user, neither log"})
+_NO_LOG = frozenset(tuple(VIEWS)[2:])
+# The view of gunicorns that have the agent: each way to die is played with it and without.
+WITH_AGENT = "another user, neither log, but the agent"
+_AGENT = ("--logger-class", "floodmark.agent.Logger")
 
 MISSED, INVENTED = "not seen", "nothing ended"
 _OOM_LIMIT = 160 << 20
@@ -99,11 +105,16 @@ def wrong(judged: Sequence[Judged]) -> list[Judged]:
 
 def play(wanted: Sequence[Cell]) -> list[Judged]:
     """Let workers die in all these ways side by side, and return what each view said of them."""
+    # One after the other: twice as many at once would starve the floodmarks that watch them.
+    return [judged for agent in (False, True) for judged in _play(wanted, agent=agent)]
+
+
+def _play(wanted: Sequence[Cell], *, agent: bool) -> list[Judged]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.chmod(0o755)  # another user reads the logs
         pool = stack.enter_context(ThreadPoolExecutor(len(wanted)))
-        apps = {cell: stack.enter_context(_started(cell, folder)) for cell in wanted}
+        apps = {cell: stack.enter_context(_started(cell, folder, agent=agent)) for cell in wanted}
         list(pool.map(_ready, apps.values()))
         unreadable = folder / "no-log.yml"
         unreadable.write_text(
@@ -114,6 +125,7 @@ def play(wanted: Sequence[Cell]) -> list[Judged]:
                 floodmark(folder, *(("--config", str(unreadable)) if view in _NO_LOG else ()), prefix=prefix)
             )
             for view, prefix in VIEWS.items()
+            if (view == WITH_AGENT) is agent
         }
         list(pool.map(lambda pair: DEATHS[pair[0].death].kill(pair[1]), apps.items()))
         _wait(apps, watchers)
@@ -126,23 +138,34 @@ def play(wanted: Sequence[Cell]) -> list[Judged]:
 
 
 @contextlib.contextmanager
-def _started(cell: Cell, folder: Path) -> Iterator[Gunicorn]:
+def _started(cell: Cell, folder: Path, *, agent: bool) -> Iterator[Gunicorn]:
     death = DEATHS[cell.death]
-    name = f"{cell.death}-{cell.worker_class}-{cell.version}-{os.getpid()}"
+    name = f"{cell.death}-{cell.worker_class}-{cell.version}-{'agent-' * agent}{os.getpid()}"
     log = folder / f"{name}.log"
     command = [
         *(versions.program(cell.version), *_app(cell), "--chdir", str(ROOT), "--name", name),
         *("--bind", "127.0.0.1:0", "--timeout", "60", "--graceful-timeout", "20"),
         *("--error-logfile", str(log), *versions.quiet_flags(cell.version), *death.flags),
+        *(_AGENT if agent else ()),
     ]
     with contextlib.ExitStack() as stack:
         if death.cgroup:
             cgroup = memory_cgroup.make(f"floodmark-{name}", _OOM_LIMIT)
             stack.callback(cgroup.remove)
             command = cgroup.entering(command)
+        if agent:
+            # Where it is looked for: which folder the app was told, this view's floodmark can't see.
+            counts = ledger.folder_of("/dev/shm", name)  # noqa: S108 - as above
+            stack.callback(until, lambda: _removed(counts), 20, f"{counts} is removed")
         app = Gunicorn(name, 0, log, _run(command, log))
         stack.callback(_stop, app)
         yield app
+
+
+def _removed(folder: str) -> bool:
+    # A worker whose master was just killed has a last word in there.
+    shutil.rmtree(folder, ignore_errors=True)
+    return not Path(folder).exists()
 
 
 def _app(cell: Cell) -> tuple[str, ...]:
@@ -157,7 +180,7 @@ def _app(cell: Cell) -> tuple[str, ...]:
 
 
 def _run(command: list[str], log: Path) -> subprocess.Popen[bytes]:
-    environ = os.environ | {"KILLABLE_BROKEN": str(broken(log))}
+    environ = os.environ | {"KILLABLE_BROKEN": str(broken(log)), "PYTHONPATH": str(ROOT / "exporter")}
     with log.with_suffix(".out").open("wb") as out:
         return subprocess.Popen(command, env=environ, stdout=out, stderr=out)
 

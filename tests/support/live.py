@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -171,6 +171,14 @@ class Floodmark:
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         }
+
+    def deaths(self) -> list[dict[str, Any]]:
+        """Return the records that /deaths has, newest first."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        with contextlib.closing(connection):
+            connection.request("GET", "/deaths")
+            records: list[dict[str, Any]] = json.loads(connection.getresponse().read())["deaths"]
+            return records
 
     def exits(self, app: str) -> dict[str, int]:
         """Return an app's exits by cause, those that happened."""

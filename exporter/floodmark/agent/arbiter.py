@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _ORDERS = ("hup", "int", "quit", "term", "ttou", "winch")
 _ENDING = frozenset({signal.SIGABRT, signal.SIGINT, signal.SIGKILL, signal.SIGQUIT, signal.SIGTERM})
+_STOPS = frozenset({"int", "quit", "term"})
+_ALONG = 2.0  # seconds; Ctrl-C and systemd tell workers too, who may be gone before it is heard here
+_DYING = 0.2  # seconds that the master, when it goes, waits for those it has just killed
 _KEPT = 64  # exits that wait for a ledger that can't be written
 
 
@@ -50,9 +53,11 @@ class Attendant:
         self._ordered: dict[int, str | None] = {}
         self._ticks: dict[int, int] = {}
         self._ended: dict[int, Exit] = {}
+        self._lately: list[Exit] = []
         self._folding = False
         for name in _ORDERS:
             _wrap(server, f"handle_{name}", before=lambda *_, name=name: self._note_order(name))
+        _wrap(server, "stop", before=self._note_stop)
         _wrap(server, "kill_worker", before=self._note_signal)
         _wrap(server, "spawn_worker", before=lambda: hook(server.cfg))
         _wrap(server, "reap_workers", before=self._peek, after=self.fold)
@@ -62,6 +67,10 @@ class Attendant:
     def leave(self) -> None:
         """Fold what is left when the master goes, also of workers it hasn't reaped."""
         self._peek()
+        deadline = time.monotonic() + _DYING
+        while self._sent.keys() & self._ticks.keys() and time.monotonic() < deadline:
+            time.sleep(_DYING / 20)
+            self._peek()
         for pid in list(self._ticks):
             self._note_end(pid, None, None)
         self.fold()
@@ -94,6 +103,17 @@ class Attendant:
 
     def _note_order(self, name: str) -> None:
         self._order = name
+        if name in _STOPS:
+            now = time.time()
+            for each in self._lately:
+                if not each.signals and now - each.time < _ALONG:
+                    self._ended[each.pid] = each._replace(order=name)
+            self._lately.clear()
+            self.fold()
+
+    def _note_stop(self, *_: object) -> None:
+        if self._order not in _STOPS:
+            self._order = "stop"
 
     def _note_signal(self, pid: int, number: int) -> None:
         if number in _ENDING:
@@ -115,7 +135,7 @@ class Attendant:
                     self._note_end(pid, worker, seen.si_status << 8 if exited else seen.si_status)
 
     def _note_end(self, pid: int, worker: Any, status: int | None) -> None:
-        self._ended[pid] = Exit(
+        self._ended[pid] = ended = Exit(
             pid,
             self._ticks.pop(pid, 0),
             time.time(),
@@ -124,6 +144,7 @@ class Attendant:
             signals=tuple(self._sent.pop(pid, ())),
             order=self._ordered.pop(pid, None),
         )
+        self._lately = [each for each in self._lately if ended.time - each.time < _ALONG] + [ended]
 
 
 def _wrap(

@@ -49,7 +49,8 @@ class Exit(NamedTuple):
         status: wait status, None where it was another master's.
         aborted: gunicorn gave it up for its silence.
         signals: what its master sent it, oldest first: SIGABRT, SIGTERM, SIGKILL.
-        order: the last signal that the master had handled before the first of those: hup, term, ttou, ...
+        order: the last signal that the master had handled before the first of those: hup, term, ttou, ...;
+            stop where it stopped by itself. Without any of those: one to stop that came right after the end.
         recycled: it had logged that it reached max_requests.
         booted: its app was loaded.
         left: it went through gunicorn's own way out, so nothing ended it from outside.
@@ -78,8 +79,8 @@ class Counts(NamedTuple):
     folded: list[str]
 
 
-def file_name(app: str) -> str:
-    """Return an app's name as its folder has it."""
+def folder_name(app: str) -> str:
+    """Return what an app's folder is called."""
     return "".join(each if each.isalnum() or each in ".-_:" else "_" for each in app)[:100]
 
 
@@ -90,7 +91,7 @@ def folder_of(base: str, app: str) -> str:
         OSError: it can't be made, or isn't this user's own.
     """
     own = os.path.join(base, f"floodmark-{os.geteuid()}")
-    path = os.path.join(own, file_name(app))
+    path = os.path.join(own, folder_name(app))
     for each in (own, path):
         with contextlib.suppress(FileExistsError):
             os.mkdir(each)
@@ -208,15 +209,19 @@ class Ledger:
                 return
             rows, folded = counts(self.folder)
             now = time.monotonic()
-            known = {(each.pid, each.ticks): each for each in ended}
+            earlier = {(each.pid, each.ticks): each for each in exits(self.folder)}
+            known = {
+                (each.pid, each.ticks): _with_slab_of(earlier.get((each.pid, each.ticks)), each)
+                for each in ended
+            }
             for name, seen in dead:
                 identity = seen.worker()
                 if name not in folded:
                     add(rows, seen.rows())
                     add(rows, cut_off(seen, now))
                     folded.append(name)
-                    known[identity] = _told(known.get(identity), identity, seen, now)
-            self._write(rows, folded[-FOLDED:], [*exits(self.folder), *known.values()])
+                    known[identity] = _told(known.get(identity, earlier.get(identity)), identity, seen, now)
+            self._write(rows, folded[-FOLDED:], list({**earlier, **known}.values()))
             for name, _ in dead:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(os.path.join(self.folder, name))
@@ -282,6 +287,14 @@ def _told(known: Exit | None, identity: Identity, seen: Snapshot, now: float) ->
         if wanted
         else tuple((each.text, round(max(0.0, now - each.started), 1)) for each in seen.in_flight()),
         stack=seen.stack,
+    )
+
+
+def _with_slab_of(earlier: Exit | None, ended: Exit) -> Exit:
+    if earlier is None:
+        return ended
+    return earlier._replace(
+        status=ended.status, aborted=ended.aborted, signals=ended.signals, order=ended.order
     )
 
 

@@ -47,7 +47,7 @@ def _install(cfg: Any, log: Any) -> None:
     _around(cfg, say, "post_fork", before=lambda server, worker: _begin(server, worker, say))
     _around(cfg, say, "post_worker_init", after=lambda _: _tell(Agent.loaded))
     _around(cfg, say, "worker_exit", before=lambda *_: _tell(Agent.leave))
-    _around(cfg, say, "worker_abort", before=lambda _: _tell(lambda agent: agent.flag(Cell.ABORTED)))
+    _around(cfg, say, "worker_abort", before=lambda _: _tell(Agent.aborted))
     _around(cfg, say, "worker_int", before=lambda _: _tell(lambda agent: agent.flag(Cell.INTERRUPTED)))
     _around(
         cfg,

@@ -9,7 +9,8 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from floodmark.agent import asgi, heap, requests
+from floodmark.agent import asgi, heap, requests, slab
+from floodmark.agent.rows import SUM
 from floodmark.agent.slab import Cell, Identity, Slab
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Agent:
     def __init__(self, folder: str, worker: Any, say: Callable[[str], None]) -> None:
         self.slab = Slab(folder, Identity.of(os.getpid()), Identity.of(os.getppid()))
         self._worker = worker
-        self._say = say
+        self._own_post = worker.cfg.settings["post_request"].value
         self._asgi = _is_asgi(worker)
         alone = _classes(worker) & _ON_MAIN_THREAD
         self._hooks = requests.hooks(self.slab, lambda: say("a request"), threaded=not alone)
@@ -91,6 +92,12 @@ class Agent:
         """Note that gunicorn's hook of that kind ran."""
         self.slab.cells[cell] = 1.0
 
+    def aborted(self) -> None:
+        """Note that gunicorn gave the worker up, and leave in flight what that cuts off."""
+        self.flag(Cell.ABORTED)
+        # Gunicorn ends the request by SystemExit, and calls its hook as if it had been answered.
+        self._worker.cfg.settings["post_request"].value = self._own_post
+
     def loaded(self) -> None:
         """Note that the app is loaded; an ASGI app is counted by wrapping it."""
         self.flag(Cell.BOOTED)
@@ -101,8 +108,14 @@ class Agent:
     def leave(self) -> None:
         """Note that the worker goes by itself, and whether because it has served enough."""
         self.flag(Cell.LEFT)
-        if self._worker.nr >= getattr(self._worker, "max_requests", float("inf")):
+        limit = getattr(self._worker, "max_requests", float("inf"))
+        if self._worker.nr >= limit or (self._asgi and self._served() >= limit):
             self.flag(Cell.RECYCLED)
+
+    def _served(self) -> float:
+        """Return how many requests it has answered, which uvicorn's worker doesn't tell gunicorn."""
+        rows = slab.read(self.slab.path).rows()
+        return sum(sum(values[:SUM]) for name, values in rows.items() if name.startswith("request "))
 
     def _on_abort(self) -> None:
         """Have all threads' stacks written when gunicorn gives the worker up, or it crashes, also in C.

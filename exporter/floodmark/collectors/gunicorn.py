@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from floodmark import catalogue
+from floodmark.gunicorn.deaths import doing
 from floodmark.gunicorn.saturation import THREADED, State, Work, judge
 from floodmark.gunicorn.settings import PUBLISHED, UNKNOWN
 from floodmark.sources.procfs import meminfo, process
@@ -48,6 +49,10 @@ def _tally(app: AppState) -> Iterator[Sample]:
     yield catalogue.BOOTS(app.tally.boots, app=app.name)
     yield catalogue.RELOADS(app.tally.reloads, app=app.name)
     yield catalogue.DEATHS_RECOVERED(app.tally.recovered, app=app.name)
+    if death := app.last_death:
+        yield catalogue.LAST_DEATH(
+            1, app=app.name, cause=death.cause, confidence=death.confidence, doing=doing(death)
+        )
 
 
 def _settings(name: str, master: Master) -> Iterator[Sample]:

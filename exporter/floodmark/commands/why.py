@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from urllib.parse import urlsplit
 
 from floodmark import config, state
-from floodmark.gunicorn import deaths
+from floodmark.gunicorn import deaths, stack
 from floodmark.gunicorn.advice import advise
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def lines(death: Death, now: float) -> Iterator[tuple[str, str]]:
     """
     worker = "a worker" if death.slot is None else f"worker {death.slot}"
     title = f"{death.app}: {worker} {_TITLES.get(death.cause, death.cause)}"
-    for line in textwrap.wrap(title, _WIDTH, break_on_hyphens=False):
+    for line in textwrap.wrap(_plain(title), _WIDTH, break_on_hyphens=False):
         yield _BOLD + _RED, line
     rows = [
         ("when", f"{_local(death.time)}, {_ago(now - death.time)}"),
@@ -187,13 +187,18 @@ def lines(death: Death, now: float) -> Iterator[tuple[str, str]]:
         # No hyphen and no long word is broken: what is to be typed must survive a copy.
         hang = "  " if name == "next" else ""
         wrapped = textwrap.wrap(
-            words, _WIDTH - 12, subsequent_indent=hang, break_on_hyphens=False, break_long_words=False
+            _plain(words), _WIDTH - 12, subsequent_indent=hang, break_on_hyphens=False, break_long_words=False
         )
         for number, line in enumerate(wrapped or [""]):
             yield "", f"  {label if number == 0 else '':10}{line}"
     if death.stack:
-        yield "", "  stack"
-        yield from (("", f"    {line}") for line in death.stack.splitlines())
+        for number, line in enumerate(stack.told(death.stack, _WIDTH - 12)):
+            yield "", f"  {'stack' if number == 0 else '':10}{_plain(line)}"
+
+
+def _plain(text: str) -> str:
+    """Return a text without what a terminal would act on: names, paths and stacks are the app's to write."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def _worker(death: Death) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from floodmark.gunicorn import stack
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -56,10 +58,12 @@ def _oom_kill(death: Death) -> list[str]:
 def _timeout(death: Death) -> list[str]:
     timeout = death.circumstances.timeout
     limit = f" of {timeout:g} s" if timeout else ""
+    where = stack.doing(death.stack)
+    found = f"It was in {where.function} at {where.file}:{where.line}. See" if where else "Find"
     return [
         (
-            f"Not memory: gunicorn gave it up after its timeout{limit}. Find what the request waited for: a"
-            " slow query, the database's disk (a queue above 1 is too long), another service without"
+            f"Not memory: gunicorn gave it up after its timeout{limit}. {found} what the request waited for:"
+            " a slow query, the database's disk (a queue above 1 is too long), another service without"
             " a time limit."
         ),
         "Give each such call a time limit below gunicorn's. A longer --timeout only hides it: do that last.",
@@ -79,12 +83,16 @@ def _external_kill(_death: Death) -> list[str]:
     ]
 
 
-def _crash_signal(_death: Death) -> list[str]:
+def _crash_signal(death: Death) -> list[str]:
+    where = stack.doing(death.stack)
+    python = (
+        f"called by {where.function} at {where.file}:{where.line}; the stack above says by which way."
+        if where
+        else "mostly a C extension: set PYTHONFAULTHANDLER=1 for gunicorn, and its log has the Python stack"
+        " of the next crash."
+    )
     return [
-        (
-            "Native code crashed, mostly a C extension: set PYTHONFAULTHANDLER=1 for gunicorn, and its log"
-            " has the Python stack of the next crash. Where systemd keeps core dumps: coredumpctl info"
-        ),
+        f"Native code crashed, {python} Where systemd keeps core dumps: coredumpctl info",
         (
             "Look at what was installed or upgraded last (pip list): a C library loaded before the fork"
             " (--preload) is a usual cause too."

@@ -114,7 +114,7 @@ class _Known:
 
     def __init__(self, apps: Sequence[AppState]) -> None:
         self.apps = {app.name: app for app in apps}
-        self.by_file_name = {ledger.file_name(app.name): app.name for app in apps}
+        self.by_file_name = {ledger.folder_name(app.name): app.name for app in apps}
         self.workers = {
             (app.name, slab.Identity(worker.namespace_pid, worker.identity.start_ticks)): worker
             for app in apps
@@ -157,7 +157,7 @@ class Agents:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._root, self._proc, self._folders = os.fspath(root), root / "proc", folders
-        self._labels = {ledger.file_name(app.target): label for label, app in apps.items() if app.target}
+        self._labels = {ledger.folder_name(app.target): label for label, app in apps.items() if app.target}
         self._available, self._clock = available, clock
         self.failure: str | None = None
         self._lock = threading.Lock()

@@ -7,10 +7,16 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from floodmark.agent.rows import METHODS
+from floodmark.gunicorn import stack
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 KEPT = 200  # with all their evidence they stay under half a MiB
+LATELY = 900.0  # seconds: as far back as the alerts on deaths look
+_WORDS = 100  # characters
+STACKS = 40  # that have their stack, of 6 KiB at most: another quarter of a MiB
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +82,20 @@ class Death:
     circumstances: Circumstances = Circumstances()
 
 
+def doing(death: Death) -> str:
+    """Return in a few words what it was doing: fit for a label, and never the path of a request.
+
+    The innermost call of the app's own code, or else the kind of request; empty where neither is known.
+    """
+    if where := stack.doing(death.stack):
+        return "".join(each if each.isprintable() else "?" for each in where.short)[-_WORDS:]
+    served = death.in_flight or ()
+    if len(served) != 1:
+        return f"{len(served)} requests" if served else ""
+    method = served[0].partition(" ")[0].rstrip(",")  # no path follows where the app keeps it to itself
+    return f"a {method} request" if method in METHODS else "a request"
+
+
 class Deaths:
     """The newest records, and since when any would be among them (Unix time)."""
 
@@ -92,6 +112,14 @@ class Deaths:
         if len(self._newest) > KEPT:
             ((app, _),) = collections.Counter(each.app for each in self._newest).most_common(1)
             self._newest.remove(next(each for each in self._newest if each.app == app))
+        stacks = [place for place, each in enumerate(self._newest) if each.stack]
+        for place in stacks[:-STACKS]:
+            self._newest[place] = dataclasses.replace(self._newest[place], stack=None)
+
+    def last(self, app: str, now: float) -> Death | None:
+        """Return an app's last death, None where it was long ago; ``now`` is Unix time."""
+        mine = [each for each in self._newest if each.app == app and now - each.time < LATELY]
+        return max(mine, key=lambda each: each.time, default=None)
 
     def all(self) -> tuple[Death, ...]:
         """Return the records, oldest first."""

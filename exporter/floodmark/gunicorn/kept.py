@@ -3,7 +3,7 @@
     {"version": 1, "host": "boot id and pid namespace", "saved": Unix time, "since": Unix time,
      "kernel_log": last record's number, "kills": [[pid, scope, anonymous bytes], ...],
      "apps": {label: {"seen": Unix time, "exits": {cause: count}, "sigkills": ..., ...}},
-     "gunicorns": [{"app": ..., "pid": ..., "log": [position], "workers": [...], ...}],
+     "gunicorns": [{"app": ..., "pid": ..., "log": [position], "folder": ..., "workers": [...], ...}],
      "deaths": [records, oldest first]}
 
 All of it is of one moment: what is counted there, and how far the logs were read when it was counted.
@@ -44,6 +44,7 @@ _WORKER = (
     "status",
     "heartbeat_age",
     "timeout_logged",
+    "aborted",
     "recycle_logged",
     "order",
     "recovered",
@@ -51,7 +52,10 @@ _WORKER = (
 
 
 class KeptGunicorn(NamedTuple):
-    """A followed gunicorn; ``log`` is how far its log was read, None where it couldn't be."""
+    """A followed gunicorn.
+
+    ``log`` is how far its log was read, ``folder`` its agent's; None where there was none to be read.
+    """
 
     app: str
     master: Identity
@@ -61,6 +65,7 @@ class KeptGunicorn(NamedTuple):
     log_at_info: bool
     judged: tuple[int, ...]
     workers: tuple[Worker, ...]
+    folder: str | None = None
 
 
 class Kept(NamedTuple):
@@ -109,6 +114,7 @@ def of(gunicorn: Gunicorn) -> KeptGunicorn:
             for worker in gunicorn.workers.values()
             if worker.sure or worker.ended is not None
         ),
+        gunicorn.inside.folder if gunicorn.inside else None,
     )
 
 
@@ -174,7 +180,7 @@ def _worker(record: Mapping[str, Any]) -> Worker:
     return Worker(
         identity=_identity(record["identity"]),
         memory=(int(memory[0]), int(memory[1])) if memory else None,
-        **{name: record[name] for name in _WORKER} | {"slot": int(record["slot"])},
+        **{name: record[name] for name in _WORKER if name in record} | {"slot": int(record["slot"])},
     )
 
 

@@ -12,7 +12,10 @@ from floodmark.gunicorn.verdict import CAUSES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from floodmark.agent.ledger import Exit
+    from floodmark.gunicorn.deaths import Death
     from floodmark.gunicorn.find import Master
+    from floodmark.gunicorn.inside import Inside
     from floodmark.sources.cgroup import MemoryCgroup
     from floodmark.sources.heartbeat import Heartbeat
     from floodmark.sources.logposition import Position
@@ -61,6 +64,7 @@ class Worker:
         died: Unix time of its end, None while it lives or where nothing told.
         memory: resident memory and its peak in bytes at the last look, None before the first.
         recovered: it ended while floodmark wasn't running.
+        told: its end as the agent in its master saw it, None where there is no such record.
     """
 
     identity: Identity
@@ -83,6 +87,7 @@ class Worker:
     died: float | None = None
     memory: tuple[int, int] | None = None
     recovered: bool = False
+    told: Exit | None = None
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -95,6 +100,7 @@ class Gunicorn:
         oom_count: its cgroup's OOM counter when it was last read, None where it can't be.
         oom_kills: when that counter rose, steady time, as far as no end is explained by it.
         log_complete: all that was logged while floodmark wasn't running could be read.
+        inside: what the agent in it tells, None where it has none that can be seen.
         judged: log pids of workers that were judged last: their lines may come again after a restart.
     """
 
@@ -109,6 +115,7 @@ class Gunicorn:
     asked: Asked = dataclasses.field(default_factory=Asked)
     gone: bool = False
     log_complete: bool = True
+    inside: Inside | None = None
     judged: collections.deque[int] = dataclasses.field(
         default_factory=lambda: collections.deque(maxlen=_JUDGED)
     )
@@ -143,6 +150,7 @@ class AppState(NamedTuple):
     cgroups: tuple[MemoryCgroup, ...]
     workers: tuple[LiveWorker, ...]
     tally: Tally
+    last_death: Death | None = None
 
     @property
     def processes(self) -> tuple[Identity, ...]:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from floodmark.gunicorn.deaths import Circumstances, Death
+from floodmark.gunicorn.inside import in_flight
 from floodmark.sources.procfs import meminfo
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _IN_DOUBT = frozenset({"sigkill_unknown", "unknown"})
 # The sources that can tell one cause from another; the rest is said where it is missed.
-_TELLING = ("kernel_log", "gunicorn_log", "heartbeat", "exit_status", "process_events")
+_TELLING = ("kernel_log", "gunicorn_log", "heartbeat", "agent", "exit_status", "process_events")
 
 
 def record(
@@ -39,6 +40,8 @@ def record(
         resident_bytes=resident,
         peak_bytes=peak,
         recovered=worker.recovered,
+        in_flight=in_flight(worker.told),
+        stack=worker.told.stack if worker.told else None,
         circumstances=circumstances
         if verdict.cause in _IN_DOUBT
         else dataclasses.replace(circumstances, lacks=()),

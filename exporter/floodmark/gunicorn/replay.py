@@ -104,21 +104,23 @@ class Replay:
                 self._alone = self._alone and line.writer in writers
 
     def _add(self, log_pid: int, booted: float | None) -> None:
-        master, workers = self._gunicorn.master, self._gunicorn.workers
-        pid = log_pid
-        if master.namespace_pid != master.identity.pid or pid in workers:
-            pid = min(0, *workers) - 1  # which it was on the host isn't known
-        workers[pid] = Worker(
-            identity=Identity(pid, -1),
-            namespace_pid=log_pid,
-            slot=NO_SLOT,
-            started=booted or 0.0,
-            sure=False,
-            recovered=True,
-        )
+        worker = add(self._gunicorn, log_pid, -1)
+        worker.started = booted or 0.0
+        worker.recovered = True
 
     def _by_log_pid(self) -> dict[int, Worker]:
         return {worker.namespace_pid: worker for worker in self._gunicorn.workers.values()}
+
+
+def add(gunicorn: Gunicorn, log_pid: int, ticks: int) -> Worker:
+    """Add a worker that nobody saw alive to a gunicorn's; ``ticks`` is its start time, -1 where unknown."""
+    master, workers = gunicorn.master, gunicorn.workers
+    pid = log_pid
+    if master.namespace_pid != master.identity.pid or pid in workers:
+        pid = min(0, *workers) - 1  # which it was on the host isn't known
+    worker = Worker(Identity(pid, ticks), log_pid, NO_SLOT, started=0.0, sure=False)
+    workers[pid] = worker
+    return worker
 
 
 def what_is_left(

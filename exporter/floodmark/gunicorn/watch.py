@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from floodmark.gunicorn import asked, deaths, find, logs, replay
 from floodmark.gunicorn import kept as form
+from floodmark.gunicorn.inside import Inside, is_masters_word
 from floodmark.gunicorn.kept import Kept, KeptGunicorn
 from floodmark.gunicorn.model import AppState, Gunicorn, LiveWorker, Tally, Worker
 from floodmark.gunicorn.record import circumstances, record
 from floodmark.gunicorn.verdict import WANTED, Evidence, judge
-from floodmark.sources import cgroup, gunicornlog, pidfd
-from floodmark.sources.available import NO_HEARTBEAT, Lack
+from floodmark.sources import agentfolder, cgroup, gunicornlog, pidfd
+from floodmark.sources.available import NO_AGENT, NO_HEARTBEAT, Lack
 from floodmark.sources.gunicornlog import Booting, Ended, MasterSignal, Recycle, Timeout
 from floodmark.sources.heartbeat import Heartbeat
 from floodmark.sources.kernel import Kernel, era
@@ -113,10 +114,12 @@ class Watch:
         self._deaths = deaths.Deaths(clock.wall())
         self._seen: dict[str, float] = {}
         self._earlier = Earlier()
+        self._insides: dict[str, Inside] = {}
         self._kills: dict[int, tuple[OomKill, float]] = {}
         self._pidfds: dict[int, Worker] = {}
         self._poll = select.poll()
         self._looked = self._searched = float("-inf")
+        self._began = clock.wall()
         self._boot_time = stat.read(proc).boot_time
         self._kernel_log, self._events, self._exit_information = kernel
         for source in (kernel.log, kernel.events):
@@ -307,6 +310,9 @@ class Watch:
             self._open_log(gunicorn)
             self._adopt(gunicorn, boots=False)
             self._say_found(gunicorn)
+        for gunicorn in self._gunicorns:
+            if gunicorn.inside is None and not gunicorn.gone:
+                self._find_inside(gunicorn, self._clock.wall())
 
     def _follow(self, master: Master) -> Gunicorn:
         found = cgroup.find(self._proc, self._root, master.identity.pid)
@@ -343,6 +349,8 @@ class Watch:
                 self._adopt(gunicorn, boots=True)
                 if gunicorn.log is None:
                     self._open_log(gunicorn)
+        self._read_insides()
+        for gunicorn in list(self._gunicorns):
             if gunicorn.gone and not gunicorn.workers:
                 self._forget(gunicorn)
         self._forget_apps()
@@ -434,6 +442,58 @@ class Watch:
             gunicorn.log = found
             self.available.good("gunicorn_log", app)
 
+    # --- the agent in a master
+
+    def _find_inside(self, gunicorn: Gunicorn, since: float) -> None:
+        try:
+            folder = agentfolder.find(self._root, self._proc, gunicorn.master)
+        except PermissionError as error:
+            self._no_inside(gunicorn, error)
+        except OSError:  # it ended meanwhile
+            return
+        else:
+            if folder:
+                gunicorn.inside = self._inside(folder, since)
+
+    def _inside(self, folder: str, since: float) -> Inside:
+        return self._insides.setdefault(folder, Inside(folder, since))
+
+    def _read_insides(self) -> None:
+        for inside in list(self._insides.values()):
+            gunicorns = [each for each in self._gunicorns if each.inside is inside]
+            if not gunicorns:
+                del self._insides[inside.folder]
+                continue
+            try:
+                inside.read()
+            except (OSError, ValueError) as error:
+                self._no_inside(gunicorns[0], error)
+            else:
+                self.available.good("agent", gunicorns[0].master.app)
+                self._take_untold(inside, gunicorns)
+
+    def _take_untold(self, inside: Inside, gunicorns: list[Gunicorn]) -> None:
+        """Take in the ends in a ledger that nothing else told of."""
+        known = {
+            (worker.namespace_pid, ticks)
+            for each in gunicorns
+            for worker in each.workers.values()
+            for ticks in (worker.identity.start_ticks, inside.ticks_of(worker))
+        }
+        for told in inside.untold(self._clock.wall() - SETTLE):
+            if (told.pid, told.ticks) not in known:
+                worker = replay.add(gunicorns[-1], told.pid, told.ticks)
+                worker.started = self._boot_time + told.ticks / process.HERTZ
+                worker.named = True
+                worker.recovered = told.time < self._began
+                self._end(worker, told.status)
+                worker.died = told.time
+
+    def _no_inside(self, gunicorn: Gunicorn, error: Exception) -> None:
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+        lack = NO_AGENT._replace(problem=NO_AGENT.problem.format(reason))
+        self.available.lacking(lack, "agent", gunicorn.master.app)
+
     def _free_slot(self, app: str) -> int:
         taken = {
             worker.slot
@@ -466,6 +526,7 @@ class Watch:
             return
         if worker.status is None and worker.descriptor is not None:
             worker.status = pidfd.exit_status(worker.descriptor)
+        self._ask_inside(gunicorn, worker)
         evidence = self._evidence(gunicorn, worker)
         found = judge(evidence)
         tally = self._tally(gunicorn)
@@ -494,6 +555,18 @@ class Watch:
         )
         self._drop(gunicorn, worker)
 
+    def _ask_inside(self, gunicorn: Gunicorn, worker: Worker) -> None:
+        if gunicorn.inside is None:
+            return
+        with contextlib.suppress(OSError, ValueError):  # said at the next look
+            gunicorn.inside.read()
+        worker.told = told = gunicorn.inside.of(worker)
+        gunicorn.inside.counted(worker, told)
+        if told and worker.status is None:
+            worker.status = told.status
+        if told and worker.recovered:
+            worker.died = told.time
+
     def _evidence(self, gunicorn: Gunicorn, worker: Worker) -> Evidence:
         kill, _ = self._kills.pop(worker.identity.pid, (None, 0.0))
         cgroup_oom = self._unexplained_oom_kill(gunicorn, worker)
@@ -511,7 +584,9 @@ class Watch:
             timeout=gunicorn.master.settings.number("timeout"),
             log_tells_kills=gunicorn.log_understood,
             log_tells_all=gunicorn.log_at_info,
-            oom_tells=self._kernel_log is not None or gunicorn.oom_count is not None,
+            oom_tells=worker.identity.pid > 0
+            and (self._kernel_log is not None or gunicorn.oom_count is not None),
+            told=worker.told if worker.told and is_masters_word(worker.told) else None,
         )
         if not worker.recovered:
             return evidence
@@ -616,6 +691,8 @@ class Watch:
         gunicorn = self._follow_again(kept)
         gunicorn.log_understood, gunicorn.log_at_info = kept.log_understood, kept.log_at_info
         gunicorn.judged.extend(kept.judged)
+        if gunicorn.gone and kept.folder and not kept.folder.startswith(f"{self._proc}/"):
+            gunicorn.inside = self._inside(kept.folder, self._earlier.saved)
         for worker in kept.workers:
             self._take_back(gunicorn, worker)
         told = replay.Replay(gunicorn, self._earlier.saved, alone=alone)
@@ -635,6 +712,7 @@ class Watch:
                 master = find.describe(self._proc, kept.master, self._apps)
                 gunicorn = self._follow(dataclasses.replace(master, app=kept.app))
                 self._open_log(gunicorn, kept.log)
+                self._find_inside(gunicorn, self._earlier.saved)
                 return gunicorn
         gunicorn = Gunicorn(form.gone(kept), None, None, gone=True)
         self._gunicorns.append(gunicorn)
@@ -709,6 +787,7 @@ class Watch:
             tuple(cgroups.values()),
             tuple(sorted(workers, key=lambda worker: worker.slot)),
             _copy(tally),
+            self._deaths.last(name, self._clock.wall()),
         )
 
 

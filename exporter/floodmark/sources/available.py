@@ -83,6 +83,12 @@ NO_HEARTBEAT = Lack(
     "run as the app's user, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
     " (compose: cap_add: [SYS_PTRACE, DAC_READ_SEARCH])",
 )
+NO_AGENT = Lack(
+    "the agent's folder can't be read: {}",
+    "what it tells of requests, heap, and how workers ended, is lost",
+    "let floodmark's user into FLOODMARK_AGENT_DIR and the folders above it (chmod o+x), or"
+    " CAP_DAC_READ_SEARCH",
+)
 
 NO_BUSY = Lack(
     "workers' connections can't be seen: permission denied",
