@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT = "/dev/shm"  # noqa: S108 - where agents write; nothing is made there
+STOPPED = 60.0  # seconds without a live worker: in a storm all may be dead at once
 FRESH = 5.0  # seconds; a scrape's collectors come within them, the next scrape looks again
 _GONE = 4  # folders of an app that are told apart after they are gone
 
@@ -87,7 +88,7 @@ class _Held:
 
     label: str
     matched: bool = False
-    alive: bool = False
+    alive: float = float("-inf")  # steady seconds when a worker of it was seen alive last
     rows: Rows = dataclasses.field(default_factory=dict)
     busy: float = 0.0
 
@@ -339,7 +340,8 @@ class Agents:
         busy += sum(values[SUM] for name, values in rows.items() if name.startswith("request "))
         held = self._held.setdefault(folder.key, _Held(label))
         held.label, held.matched = label, sure
-        held.alive = any(each.alive for each in content.workers)
+        if any(each.alive for each in content.workers):
+            held.alive = now
         held.take(rows, busy)
 
     def _note_rights(self, app: AppState | None, folder: Folder, content: Content) -> None:
@@ -374,8 +376,10 @@ class Agents:
 
     def _forget(self, known: _Known, seen: set[tuple[int, int]]) -> None:
         """Drop what no app is there for; of folders that are gone keep little more than their sum."""
-        # An app that nobody watches, and that has no worker, has stopped: its folder stays for a day.
-        labels = {self._held[key].label for key in seen & self._held.keys() if self._held[key].alive}
+        # An app that nobody watches, and that had no worker for a while, has stopped; its folder stays a day.
+        now = self._clock()
+        held = [self._held[key] for key in seen & self._held.keys()]
+        labels = {each.label for each in held if now - each.alive < STOPPED}
         labels |= known.apps.keys()
         self._held = {key: held for key, held in self._held.items() if held.label in labels}
         self._past = {label: held for label, held in self._past.items() if label in labels}
