@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -43,10 +44,11 @@ def test_a_living_worker_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_request_in_flight_at_a_death_counts_as_of_unknown_status(tmp_path: Path) -> None:
-    slabs.dead(tmp_path, "serve(); hooks.pre_request(None, request('/slow', 'POST'))")
-    Ledger(str(tmp_path)).fold([])
+    worker = slabs.dead(tmp_path, "serve(); hooks.pre_request(None, request('/slow', 'POST'))")
+    Ledger(str(tmp_path)).fold([Exit(*worker, time.time(), status=9)])
     assert total(tmp_path, "request GET 200") == 1
     assert total(tmp_path, "request POST unknown") == 1
+    assert ledger.counts(str(tmp_path)).rows["request POST unknown"][rows.SUM] > 0
     (ended,) = ledger.exits(str(tmp_path))
     assert [text for text, _ in ended.in_flight] == ["POST /slow"]
 
@@ -176,9 +178,39 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
         ledger.folder_of(str(tmp_path), "shop")
 
 
-def test_an_apps_name_never_leads_out_of_the_folder(tmp_path: Path) -> None:
-    folder = ledger.folder_of(str(tmp_path), "../../etc/x")
-    assert Path(folder).parent == tmp_path / f"floodmark-{os.geteuid()}"
+@pytest.mark.parametrize("app", ["../../etc/x", "..", ".", "", "/", "축제" * 300, "a\0b"])
+def test_an_apps_name_never_leads_out_of_the_folder(tmp_path: Path, app: str) -> None:
+    folder = ledger.folder_of(str(tmp_path), app)
+    assert Path(folder).resolve().parent == tmp_path / f"floodmark-{os.geteuid()}"
+
+
+def test_what_a_dead_master_left_counts_but_no_time_that_nobody_knows(tmp_path: Path) -> None:
+    slabs.dead(tmp_path, "hooks.pre_request(None, request())")
+    time.sleep(0.1)
+    Ledger(str(tmp_path)).fold([])
+    assert total(tmp_path, "request GET unknown") == 1
+    assert ledger.counts(str(tmp_path)).rows["request GET unknown"][rows.SUM] == 0
+    assert ledger.exits(str(tmp_path))[0].in_flight == ()
+
+
+def test_a_ledger_that_is_none_is_put_aside_and_the_slabs_wait_for_the_next(tmp_path: Path) -> None:
+    (tmp_path / ledger.NAME).write_text("garbage")
+    slabs.dead(tmp_path, "serve()")
+    with pytest.raises(ValueError, match=r"put aside as .*ledger.unusable, and a new one begins"):
+        Ledger(str(tmp_path)).fold([])
+    Ledger(str(tmp_path)).fold([])
+    assert total(tmp_path, "request GET 200") == 1
+
+
+def test_a_new_master_clears_away_what_is_long_gone_and_nothing_that_lives(tmp_path: Path) -> None:
+    gone, lives = (Path(ledger.folder_of(str(tmp_path), app)) for app in ("shop-41", "shop-42"))
+    slabs.mine(lives)
+    Ledger(str(gone)).fold([])
+    Ledger(str(lives)).fold([])
+    (lives / "1-1.slab.new").write_bytes(b"")
+    ledger.forget_old(str(gone.parent), time.time() + 2 * 86400)
+    assert [path.name for path in gone.parent.iterdir()] == ["shop-42"]
+    assert {path.suffix for path in lives.iterdir()} == {"", ".slab"}
 
 
 def test_an_app_has_its_ledger_before_its_first_death(tmp_path: Path) -> None:

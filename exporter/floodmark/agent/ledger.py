@@ -35,7 +35,9 @@ NAME = "ledger"
 VERSION = 1
 SIZE = 32768
 FOLDED = 64  # a reader sees slabs and ledger within milliseconds: so many don't die meanwhile
+_LONGEST = 200  # bytes of a folder's name
 _FORGOTTEN = 86400.0  # seconds after which an app's folder is removed, when nothing of it lives
+_UNFINISHED = 60.0  # seconds after which a slab that has no name yet never gets one
 _WAIT = 0.1  # seconds for another master of the same app, as there are two during an upgrade
 
 
@@ -81,7 +83,9 @@ class Counts(NamedTuple):
 
 def folder_name(app: str) -> str:
     """Return what an app's folder is called."""
-    return "".join(each if each.isalnum() or each in ".-_:" else "_" for each in app)[:100]
+    name = "".join(each if each.isalnum() or each in ".-_:" else "_" for each in app)
+    name = f"_{name}" if name.startswith(".") or not name else name
+    return slab.clip(name, _LONGEST).decode()
 
 
 def folder_of(base: str, app: str) -> str:
@@ -207,9 +211,9 @@ class Ledger:
             # Also an empty one is written: from its first worker on an app takes as much room as ever.
             if not dead and not ended and os.path.exists(os.path.join(self.folder, NAME)):
                 return
-            rows, folded = counts(self.folder)
+            (rows, folded), past = self._read()
             now = time.monotonic()
-            earlier = {(each.pid, each.ticks): each for each in exits(self.folder)}
+            earlier = {(each.pid, each.ticks): each for each in past}
             known = {
                 (each.pid, each.ticks): _with_slab_of(earlier.get((each.pid, each.ticks)), each)
                 for each in ended
@@ -217,14 +221,25 @@ class Ledger:
             for name, seen in dead:
                 identity = seen.worker()
                 if name not in folded:
+                    told = known.get(identity, earlier.get(identity))
+                    # Of another master's worker nobody knows when it ended: it may have been days ago.
+                    died = now if told else None
                     add(rows, seen.rows())
-                    add(rows, cut_off(seen, now))
+                    add(rows, cut_off(seen, died))
                     folded.append(name)
-                    known[identity] = _told(known.get(identity, earlier.get(identity)), identity, seen, now)
+                    known[identity] = _told(told, identity, seen, died)
             self._write(rows, folded[-FOLDED:], list({**earlier, **known}.values()))
             for name, _ in dead:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(os.path.join(self.folder, name))
+
+    def _read(self) -> tuple[Counts, list[Exit]]:
+        try:
+            return counts(self.folder), exits(self.folder)
+        except ValueError as error:
+            aside = os.path.join(self.folder, f"{NAME}.unusable")
+            os.rename(os.path.join(self.folder, NAME), aside)
+            raise ValueError(f"{error}; it is put aside as {aside}, and a new one begins") from error
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -263,10 +278,15 @@ class Ledger:
         os.rename(new, os.path.join(self.folder, NAME))
 
 
-def cut_off(seen: Snapshot, now: float) -> Rows:
-    """Return the requests in flight at a worker's end, of unknown status: their answer may be out."""
+def cut_off(seen: Snapshot, died: float | None) -> Rows:
+    """Return the requests in flight at a worker's end, of unknown status: their answer may be out.
+
+    Args:
+        seen: its slab.
+        died: steady seconds of its end, None where that isn't known: then they took no time that is known.
+    """
     rows: Rows = {}
-    begun = [(each.text.partition(" ")[0], max(0.0, now - each.started)) for each in seen.in_flight()]
+    begun = [(text.partition(" ")[0], seconds) for text, seconds in _in_flight(seen, died)]
     crowd = int(seen.header()[slab.Cell.CROWD])
     for method, seconds in begun + [("other", 0.0)] * crowd:
         known = method if method in METHODS else "other"
@@ -276,16 +296,19 @@ def cut_off(seen: Snapshot, now: float) -> Rows:
     return rows
 
 
-def _told(known: Exit | None, identity: Identity, seen: Snapshot, now: float) -> Exit:
+def _in_flight(seen: Snapshot, died: float | None) -> list[tuple[str, float]]:
+    return [(each.text, 0.0 if died is None else max(0.0, died - each.started)) for each in seen.in_flight()]
+
+
+def _told(known: Exit | None, identity: Identity, seen: Snapshot, died: float | None) -> Exit:
     header = seen.header()
     wanted = bool(header[slab.Cell.LEFT]) and not (known and known.aborted)
+    in_flight = [] if wanted or died is None else _in_flight(seen, died)
     return (known or Exit(identity.pid, identity.ticks, time.time()))._replace(
         recycled=bool(header[slab.Cell.RECYCLED]),
         booted=bool(header[slab.Cell.BOOTED]),
         left=bool(header[slab.Cell.LEFT]),
-        in_flight=()
-        if wanted
-        else tuple((each.text, round(max(0.0, now - each.started), 1)) for each in seen.in_flight()),
+        in_flight=tuple((text, round(seconds, 1)) for text, seconds in in_flight),
         stack=seen.stack,
     )
 
@@ -311,11 +334,18 @@ def _short(values: list[float]) -> list[float]:
 
 
 def forget_old(base_of_user: str, now: float) -> None:
-    """Remove the folders of this user's apps that are long gone, like those with a release in their name."""
+    """Remove the folders of this user's apps that are long gone, like those with a release in their name.
+
+    And what a worker that was killed right at its start left in those that aren't.
+    """
     with os.scandir(base_of_user) as entries:
         apps = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
     for app in apps:
         with contextlib.suppress(OSError):
+            for name in os.listdir(app):
+                path = os.path.join(app, name)
+                if name.endswith(f"{slab.SUFFIX}.new") and now - os.stat(path).st_mtime > _UNFINISHED:
+                    os.unlink(path)
             old = now - os.stat(os.path.join(app, NAME)).st_mtime > _FORGOTTEN
             if old and not any(seen.alive for _, seen in slabs(app)):
                 for name in os.listdir(app):
