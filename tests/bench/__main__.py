@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import exporter, page, recycling, requests, throughput
+from tests.bench import exporter, multiproc, page, recycling, requests, throughput
 from tests.bench.setups import say
 from tests.support.live import ROOT
 
@@ -18,6 +18,7 @@ PARTS = {
     "requests": requests,
     "throughput": throughput,
     "recycling": recycling,
+    "multiprocess": multiproc,
     "exporter": exporter,
 }
 

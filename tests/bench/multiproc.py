@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from floodmark import exposition
 from floodmark.multiproc import Folder
+from tests.bench.page import Line, Section, table
+from tests.bench.setups import say
 from tests.support.multiproc import Process, collected, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+HEADING = "Apps with their own prometheus_client metrics"
+BUDGET = 0.1  # of what the library's scrape takes of the same folder as it was
 SCRAPES = 5
 DEAD = (0, 100, 1000, 2000)
 LIVING = 4
@@ -34,6 +38,34 @@ class Scrapes(NamedTuple):
     merge: float
     disk: float
     disk_merged: float
+
+
+def measure() -> Section:
+    """Measure a scrape of such a folder before and after dead processes' files are merged."""
+    say("multiprocess: files of up to 2,000 dead workers")
+    measured = scrapes()
+    rows = [
+        (
+            f"{each.dead:,}",
+            *(f"{value:.3g} ms" for value in (each.library, each.library_merged, each.floodmark, each.merge)),
+            f"{each.disk:.3g} MiB",
+            f"{each.disk_merged:.3g} MiB",
+        )
+        for each in measured
+    ]
+    heads = (
+        "dead workers",
+        "the library's scrape",
+        "once merged",
+        "floodmark's page",
+        "one merge",
+        "disk",
+        "once merged",
+    )
+    last = measured[-1]
+    what = f"the library's scrape after {last.dead:,} dead workers, merged, of unmerged"
+    text = f"\nMedians of {SCRAPES} scrapes, {LIVING} live workers, files of every type and gauge mode.\n\n"
+    return Section([Line(what, last.library_merged / last.library, BUDGET, "")], text + table(heads, rows))
 
 
 def scrapes(dead: Sequence[int] = DEAD) -> list[Scrapes]:
