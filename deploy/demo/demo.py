@@ -88,7 +88,6 @@ class Demo:
         self._start_exporter()
         self._start_alertmanager()
         self._start_prometheus()
-        self._await_statsd()
         self._start_app()
         threading.Thread(target=traffic.visit, args=(self.ports.app, self.stopping), daemon=True).start()
 
@@ -162,12 +161,14 @@ class Demo:
         bounds = f"memory limit {MEMORY >> 20} MiB" if self._cgroup else "no memory limit"
         say(f"Starting the app: gunicorn {version}, {WORKERS} sync workers, timeout {TIMEOUT} s, {bounds}")
         log = self._folder / "app.log"
+        agent = self._folder / "agent"
+        agent.mkdir(exist_ok=True)
         command = [
-            *(str(_beside("gunicorn")), "--name", self.app, "--chdir", str(ROOT)),
+            # Where an app needs no folder of its own the agent takes /dev/shm, and leaves its counts there.
+            *("env", f"FLOODMARK_AGENT_DIR={agent}", str(_beside("gunicorn"))),
+            *("--logger-class", "floodmark.agent.Logger", "--name", self.app, "--chdir", str(ROOT)),
             *("--bind", f"127.0.0.1:{self.ports.app}", "--workers", str(WORKERS), "--timeout", str(TIMEOUT)),
             *("--graceful-timeout", "3", "--error-logfile", str(log)),
-            # With other gunicorns on this machine the prefix tells whose packets they are.
-            *("--statsd-host", f"127.0.0.1:{self.ports.statsd}", "--statsd-prefix", self.app),
             # Its default path belongs to the user's own gunicorn, if there is one.
             *("--control-socket", str(self._folder / "gunicorn.ctl")),
             *("--env", f"DEMO_LEAK_MOST={'inf' if self._cgroup else _LEAK_MOST}"),
@@ -183,20 +184,12 @@ class Demo:
             [
                 *(str(_beside("floodmark")), "serve"),
                 *("--listen", f"127.0.0.1:{self.ports.exporter}"),
-                *("--statsd-listen", f"127.0.0.1:{self.ports.statsd}"),
+                *("--statsd-listen", ""),
                 *("--state-dir", str(self._folder / "state")),
             ],
             self._folder / "floodmark.log",
         )
         self._exporter_started = time.monotonic()
-
-    def _await_statsd(self) -> None:
-        # Gunicorn logs a traceback for each packet that nobody receives.
-        deadline = time.monotonic() + _START
-        while _status(self.ports.exporter, "/healthz") is None and self._exporter.died() is None:
-            if time.monotonic() > deadline:
-                raise TroubleError(_silence(self.parts, self._exporter.name))
-            time.sleep(0.05)
 
     def _start_slack(self, cleanup: contextlib.ExitStack) -> None:
         (self._folder / "webhook").touch(0o600)

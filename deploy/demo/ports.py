@@ -13,11 +13,10 @@ class BusyError(Exception):
 
 
 class Ports(NamedTuple):
-    """Who listens where on 127.0.0.1; the statsd port is UDP."""
+    """Who listens where on 127.0.0.1."""
 
     app: int = 8000
     exporter: int = 9717
-    statsd: int = 8125
     prometheus: int = 9090
     alertmanager: int = 9093
     slack: int = 9094
@@ -36,11 +35,7 @@ class Ports(NamedTuple):
 
     def busy(self) -> list[str]:
         """Those that somebody else has, each with the name of the part that wants it."""
-        return [
-            f"{port} ({name})"
-            for name, port in self._asdict().items()
-            if not _free(port, socket.SOCK_DGRAM if name == "statsd" else socket.SOCK_STREAM)
-        ]
+        return [f"{port} ({name})" for name, port in self._asdict().items() if not _free(port)]
 
     def check(self) -> None:
         """Refuse ports that others have.
@@ -53,10 +48,10 @@ class Ports(NamedTuple):
             raise BusyError(f'in use: port {", ".join(busy)}. Type: make demo DEMO_ARGS="--port-base {base}"')
 
 
-def _free(port: int, kind: socket.SocketKind) -> bool:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        if kind is socket.SOCK_STREAM:  # as servers do: connections that have ended are no obstacle
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As servers do: connections that have ended are no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
