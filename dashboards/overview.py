@@ -424,7 +424,7 @@ def _workers() -> Row:
             colours={"boots": "green", "reloads": "light-blue", "signal 9": "dark-red"},
         ),
         table(
-            48,
+            51,
             "Last deaths",
             """The last unwanted death of each app in the last 15 minutes, and what the worker was doing: the
             innermost call of the app's own code where the agent saw it. Bad: any; floodmark why has more.""",

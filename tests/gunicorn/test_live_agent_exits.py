@@ -236,7 +236,7 @@ def test_a_ledger_that_may_not_be_read_is_said_once_with_the_grant(tmp_path: Pat
         app = stack.enter_context(silent_gunicorn("closed", tmp_path))
         app.get("/exit?7")
         book = Path(ledger.folder_of("/dev/shm", app.name), ledger.NAME)  # noqa: S108 - as above
-        until(book.exists, 10, "the end is recorded")
+        until(lambda: ledger.exits(str(book.parent)), 10, "the end is recorded")
         os.chown(book, 1, 1)
         book.chmod(0o600)
         config = without_logs(tmp_path, app)

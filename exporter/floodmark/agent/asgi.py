@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+_STAMPS = {b"x-request-start": "HTTP_X_REQUEST_START", b"x-queue-start": "HTTP_X_QUEUE_START"}
+
+
 class Exchange:
     """Request and response in one, with the names that gunicorn's own have."""
 
@@ -39,8 +42,8 @@ class Exchange:
         """Return what is looked up in an environ."""
         found = {ROUTE: self.scope[ROUTE]} if ROUTE in self.scope else {}
         for name, value in self.headers:
-            if name in (b"x-request-start", b"x-queue-start"):
-                found["HTTP_X_REQUEST_START"] = value.decode("latin-1")
+            if name in _STAMPS:
+                found[_STAMPS[name]] = value.decode("latin-1")
         return found
 
 

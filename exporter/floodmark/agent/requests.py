@@ -27,6 +27,7 @@ _SAMPLED = 5.0  # seconds between looks at what costs more than a request may
 # What proxies write: nanoseconds, microseconds (Apache, New Relic), milliseconds (Heroku), seconds (nginx);
 # the least number that is one of them, for times since 2001.
 _UNITS = ((1e18, 1e-9), (1e15, 1e-6), (1e12, 1e-3), (1e9, 1.0))
+_STAMPS = ("HTTP_X_REQUEST_START", "HTTP_X_QUEUE_START")
 _LONGEST_WAIT = 3600.0  # seconds; beyond that it is another clock, not a queue
 
 
@@ -103,6 +104,7 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
     fast, due = BOUNDS[0], 0.0
     # Most requests are as the one before: a row is looked up where they differ.
     last: tuple[str, int, int] = "", 0, other
+    stamped = _STAMPS[0]  # a proxy writes one of them: which it is, is looked at as seldom as the blocks
 
     def crowded() -> Slot:
         with lock:
@@ -136,9 +138,10 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
                 cells[wait_row + bisect_left(BOUNDS, wait)] += 1.0
                 cells[wait_row + SUM] += wait
 
-    def sample(now: float) -> None:
-        nonlocal due
+    def sample(now: float, environ: Any) -> None:
+        nonlocal due, stamped
         due = now + _SAMPLED
+        stamped = next((name for name in _STAMPS if name in environ), stamped)
         if COUNTED:
             cells[Cell.BLOCKS] = sys.getallocatedblocks()
 
@@ -154,7 +157,10 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
 
     def pre_request(_: Any, req: Any) -> None:
         try:
-            line = (f"{req.method} {req.path}" if paths else req.method).encode("utf-8", "replace")
+            try:
+                line = f"{req.method} {req.path}".encode() if paths else req.method.encode()
+            except UnicodeEncodeError:  # half a surrogate pair, which no client of good will sends
+                line = f"{req.method} ?".encode("utf-8", "replace")
             slot = free.pop() if free else crowded()
             started = steady()
             in_flight[req] = started, slot
@@ -196,14 +202,13 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
                 leave(slot)
             else:
                 free.append(slot)
-            stamp = environ.get("HTTP_X_REQUEST_START") or environ.get("HTTP_X_QUEUE_START")
-            if stamp is not None:
-                count_wait(stamp, seconds)
+            if now >= due:
+                sample(now, environ)
+            if stamped in environ:
+                count_wait(environ[stamped], seconds)
             if ROUTE in environ:
                 by_route = True
                 routes.count(req, environ[ROUTE], resp.status_code, seconds)
-            if now >= due:
-                sample(now)
         except Exception:
             broken()
 
