@@ -63,7 +63,6 @@ def watch(slab: Slab) -> Callable[[str, dict[str, int]], None]:
         cells[row + COLLECTIONS] += 1.0
         cells[row + COLLECTED] += info["collected"]
         cells[row + UNCOLLECTABLE] += info["uncollectable"]
-        cells[Cell.COLLECTIONS] += 1.0
         if generation in FULL and (generation == _OLDEST or now - looked >= _PACE):
             with contextlib.suppress(OSError, ValueError):
                 live_set(now)

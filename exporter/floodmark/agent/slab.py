@@ -53,7 +53,7 @@ _CELL = 8
 # once the next one is equal. A slab that changes each time is busy, not torn: then the last one is taken.
 _TRIES = 8
 
-_HEADER = struct.Struct("17d")
+_HEADER = struct.Struct("16d")
 _ALL_SLOTS = struct.Struct(f"{_TEXT}s3d" * SLOTS)
 SLOT = struct.Struct(f"{_TEXT}s3d")
 CLOSING = struct.Struct("2d")
@@ -70,8 +70,7 @@ class Cell(enum.IntEnum):
     and start time as /proc/PID/stat has it. BOOTED, ABORTED, INTERRUPTED, LEFT and RECYCLED are 1 once
     gunicorn's hook of that kind ran in the worker, or it served as many requests as it shall. CROWD counts
     requests in flight without a slot, QUEUED a gthread worker's own queue. BLOCKS are allocated blocks;
-    LIVE_BLOCKS and LIVE_BYTES what was left after the last full collection, LIVE_TIME its Unix time;
-    COLLECTIONS counts those of all generations.
+    LIVE_BLOCKS and LIVE_BYTES what was left after the last full collection, LIVE_TIME its Unix time.
     """
 
     PID = 1
@@ -90,7 +89,6 @@ class Cell(enum.IntEnum):
     LIVE_BLOCKS = 14
     LIVE_BYTES = 15
     LIVE_TIME = 16
-    COLLECTIONS = 17
 
 
 # What must be numbers, and at most so large, for the rest to be found.

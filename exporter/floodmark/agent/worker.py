@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import faulthandler
 import gc
 import logging
@@ -135,13 +134,19 @@ class Agent:
 
     def _tell_queue(self) -> None:
         """A gthread worker's main thread beats at each turn of its loop: that is when its queue changes."""
-        worker, cells = self._worker, self.slab.cells
+        worker, cells, cell = self._worker, self.slab.cells, int(Cell.QUEUED)
         notify = worker.notify
+        size: Callable[[], int] | None = None
 
         def then_count() -> None:
+            nonlocal size
             notify()
-            with contextlib.suppress(AttributeError):  # another version's pool
-                cells[Cell.QUEUED] = worker.tpool._work_queue.qsize()  # noqa: SLF001 - there is no other way to it
+            try:
+                if size is None:  # the pool is made after the fork
+                    size = worker.tpool._work_queue.qsize  # noqa: SLF001 - there is no other way to it
+                cells[cell] = size()
+            except AttributeError:  # not made yet, or another version's
+                pass
 
         worker.notify = then_count
 
