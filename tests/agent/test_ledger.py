@@ -58,12 +58,12 @@ _CLOSING = """
 served = request()
 hooks.pre_request(None, served)
 cell = slab.row("request GET 200")
-_, closing, start = slab.slot(31)
+_, closing, count, start = slab.slot(31)
 assert slab.cells[start]
 steps = [
     lambda: None,
-    lambda: slab.cells.__setitem__(closing // 8, cell),
-    lambda: slab.cells.__setitem__(closing // 8 + 1, 1.0),
+    lambda: slab.cells.__setitem__(closing, cell),
+    lambda: slab.cells.__setitem__(count, 1.0),
     lambda: slab.cells.__setitem__(cell, 1.0),
     lambda: slab.cells.__setitem__(start, 0.0),
 ]

@@ -104,7 +104,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def fly(written: Slab, started: float, number: int = 0) -> int:
-    at, _, cell = written.slot(number)
+    at, _, _, cell = written.slot(number)
     SLOT.pack_into(written.raw, at, b"GET /slow", 0.0, 0.0, started)
     return cell
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from floodmark.agent.routes import COUNTED, ROUTE, Routes
 from floodmark.agent.rows import BOUNDS, METHODS, OTHER, QUOTAS, SUM
-from floodmark.agent.slab import CLOSING, CROWD, SLOT, SLOTS, Cell
+from floodmark.agent.slab import CROWD, SLOT, SLOTS, Cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
             anywhere, as gunicorn's own do: it never takes a lock that it might not give back.
     """
     cells, raw = slab.cells, slab.raw
-    steady, fill, closing = time.monotonic, SLOT.pack_into, CLOSING.pack_into
+    steady, fill = time.monotonic, SLOT.pack_into
     lock = allocate_lock()
     acquire, release = lock.acquire, lock.release
     free = [slab.slot(number) for number in range(SLOTS)]
@@ -112,7 +112,7 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
         return CROWD
 
     def leave(slot: Slot) -> None:
-        cells[slot[2]] = 0.0
+        cells[slot[3]] = 0.0
         if slot is CROWD:
             with lock:
                 cells[Cell.CROWD] -= 1.0
@@ -191,9 +191,10 @@ def hooks(  # noqa: C901, PLR0915 - one scope for all, see above
             try:
                 # Whatever the moment of a SIGKILL, the request is found to be counted, or to be in flight.
                 count = cells[cell] + 1.0
-                closing(raw, slot[1], cell, count)
+                cells[slot[1]] = cell
+                cells[slot[2]] = count
                 cells[cell] = count
-                cells[slot[2]] = 0.0
+                cells[slot[3]] = 0.0
                 cells[row + SUM] += seconds
             finally:
                 if threaded:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     Rows = dict[str, list[float]]
-    Slot = tuple[int, int, int]
+    Slot = tuple[int, int, int, int]
 
 MAGIC = b"floodmk1"
 SIZE = 32768
@@ -56,9 +56,6 @@ _TRIES = 8
 _HEADER = struct.Struct("16d")
 _ALL_SLOTS = struct.Struct(f"{_TEXT}s3d" * SLOTS)
 SLOT = struct.Struct(f"{_TEXT}s3d")
-CLOSING = struct.Struct("2d")
-# A slot that nobody reads, for requests that find none free.
-CROWD = (512, 512 + _TEXT, (512 + _TEXT + 16) // _CELL)
 _NUMBER = struct.Struct("d")
 _ROW_VALUES = struct.Struct(f"{VALUES}d")
 
@@ -186,9 +183,8 @@ class Slab:
 
     @staticmethod
     def slot(number: int) -> Slot:
-        """Return where a slot is: its first byte, for SLOT, that for CLOSING, and the cell of its start."""
-        at = _SLOTS + number * _SLOT
-        return at, at + _TEXT, (at + _TEXT + 16) // _CELL
+        """Return where a slot is: its first byte, for SLOT, and its three cells."""
+        return _slot(_SLOTS + number * _SLOT)
 
     def detach(self) -> None:
         """Go on in memory of one's own: a forked child must not write to its parent's slab."""
@@ -196,6 +192,14 @@ class Slab:
         self._view()
         os.close(self.descriptor)
         self.descriptor = -1
+
+
+def _slot(at: int) -> Slot:
+    cell = (at + _TEXT) // _CELL
+    return at, cell, cell + 1, cell + 2
+
+
+CROWD = _slot(512)  # nobody reads it: for requests that find none free
 
 
 def clip(text: str, limit: int) -> bytes:

@@ -135,7 +135,9 @@ class Agent:
     def _tell_queue(self) -> None:
         """A gthread worker's main thread beats at each turn of its loop: that is when its queue changes."""
         worker, cells, cell = self._worker, self.slab.cells, int(Cell.QUEUED)
-        notify = worker.notify
+        # What gunicorn's own does, without the call of it: this runs twice for each request.
+        plain = type(worker).notify.__module__ == "gunicorn.workers.base"
+        notify = worker.tmp.notify if plain else worker.notify
         size: Callable[[], int] | None = None
 
         def then_count() -> None:
