@@ -1,7 +1,7 @@
 """What floodmark costs, beside its peers and against its budgets: prints it and writes docs/benchmarks.md.
 
-Each part is a file beside this one and a section of the page. All of it takes about a quarter of an hour, two cores
-and a quiet machine. Exits with 1 where a budget is broken.
+Each part is a file beside this one and a section of the page. All of it takes about a quarter of an hour, two
+cores and a quiet machine. Exits with 1 where a budget is broken.
 """
 
 from __future__ import annotations
