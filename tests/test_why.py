@@ -184,9 +184,12 @@ def test_where_no_exporter_answers_its_state_is_read(nowhere: str, tmp_path: Pat
         (("--state-dir", str(tmp_path)), {}),
         ((), {"FLOODMARK_STATE_DIR": str(tmp_path)}),
     ):
-        status, out, _ = run("--url", nowhere, *flags, **environ)
+        status, out, err = run("--url", nowhere, *flags, **environ)
         assert status == 0
         assert "oom_kill, confirmed" in out
+        assert (
+            f"No exporter answers at {nowhere} (Connection refused). This is what a stopped one kept" in err
+        )
 
 
 @pytest.mark.live

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -86,6 +87,21 @@ def test_each_worker_class_counts_before_and_after_a_reload(base: Path, running:
     orders = {each.order for each in ledger.exits(str(folder))}
     assert orders == {"hup"}
     assert "floodmark" not in "".join(line for line in log(running) if "WARNING" in line)
+
+
+@pytest.mark.parametrize("worker_class", ["sync", "gthread", "gevent"])
+def test_what_is_no_request_counts_by_the_page_that_answers_it(
+    base: Path, tmp_path: Path, worker_class: str
+) -> None:
+    sent = (b"GARBAGE\r\n\r\n", b"GET / HTTP/1.1\r\nBad Header: 1\r\n\r\n", b"GET / HTTP/9.1\r\n\r\n")
+    with gunicorn("garbage", tmp_path, *AGENT, *CLASSES[worker_class], workers=1) as running:
+        answers: dict[str, int] = {}
+        for text in sent * 2:
+            with socket.create_connection(("127.0.0.1", running.port), timeout=10) as client:
+                client.sendall(text)
+                status = client.recv(64).split()[1].decode()
+                answers[status] = answers.get(status, 0) + 1
+        storm.wait_counted(storm.agent_folder(base, running.name), answers)
 
 
 def test_a_worker_stuck_in_c_leaves_its_stack_and_its_request(base: Path, running: Gunicorn) -> None:

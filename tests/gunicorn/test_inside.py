@@ -49,7 +49,7 @@ def host(tmp_path: Path) -> AgentHost:
 
 
 def source(host: AgentHost) -> bool | None:
-    return host.watch.available.by_source().get("agent")
+    return host.watch.available.by_source().get("agent_exits")
 
 
 def test_a_death_has_the_status_the_requests_and_the_stack_that_the_agent_tells(host: AgentHost) -> None:

@@ -216,7 +216,7 @@ def test_with_nothing_but_the_agent_a_real_death_is_judged_right_and_says_what_i
             f"{case.function} (support/killable.py:" if case.function else "a GET request"
         )
     assert "?" not in str([(death.in_flight, death.stack) for death in recorded])
-    assert host.floodmark.values("floodmark_source_available", source="agent") == {(): 1}
+    assert host.floodmark.values("floodmark_source_available", source="agent_exits") == {(): 1}
 
 
 def test_a_boot_error_and_the_halt_it_makes_are_told_apart(tmp_path: Path) -> None:
@@ -245,13 +245,15 @@ def test_a_ledger_that_may_not_be_read_is_said_once_with_the_grant(tmp_path: Pat
         (line,) = said(watcher, app)
         assert f"{book}: Permission denied" in line["msg"]
         assert "FLOODMARK_AGENT_DIR" in line["grant"]
-        assert watcher.values("floodmark_source_available", source="agent") == {(): 0}
+        assert watcher.values("floodmark_source_available", source="agent_exits") == {(): 0}
         assert watcher.values("gunicorn_up", app=app.name) == {(): 1}
         assert len(said(watcher, app)) == 1
 
 
 def said(watcher: Floodmark, app: Gunicorn) -> list[dict[str, str]]:
-    return [line for line in watcher.lines() if line.get("source") == "agent" and line["app"] == app.name]
+    return [
+        line for line in watcher.lines() if line.get("source") == "agent_exits" and line["app"] == app.name
+    ]
 
 
 def test_an_oom_kill_is_the_kernels_word_and_never_the_agents(tmp_path: Path) -> None:

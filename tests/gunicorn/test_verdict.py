@@ -138,6 +138,7 @@ TABLE = [
     (blind(**told(ABRT)), "crash_signal", "confirmed"),
     (blind(**told(exit_code(1))), "nonzero_exit", "confirmed"),
     (blind(**told(exit_code(3))), "boot_error", "confirmed"),
+    (blind(**told(exit_code(3), booted=True)), "nonzero_exit", "confirmed"),  # os._exit(3) of a request
     (blind(**told(exit_code(0), left=True)), "exit_unrequested", "confirmed"),
     (blind(**told(exit_code(0))), "exit_unrequested", "confirmed"),
     # Ctrl-C and systemd tell the workers beside their master, which may hear it later than they end

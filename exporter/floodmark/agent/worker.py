@@ -6,6 +6,9 @@ import faulthandler
 import gc
 import logging
 import os
+import sys
+from _thread import get_ident
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from floodmark.agent import asgi, heap, requests, slab
@@ -14,7 +17,6 @@ from floodmark.agent.slab import Cell, Identity, Slab
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import timedelta
 
 # Modules of worker classes that serve all requests on the main thread.
 _ON_MAIN_THREAD = {
@@ -26,6 +28,13 @@ _ON_MAIN_THREAD = {
 }
 
 current: list[Agent] = []  # that of this process, or none
+
+
+class _Unparsed:
+    """The answer to what was no request."""
+
+    def __init__(self, status: int) -> None:
+        self.status = str(status)
 
 
 class Agent:
@@ -44,6 +53,7 @@ class Agent:
         self.slab = Slab(folder, Identity.of(os.getpid()), Identity.of(os.getppid()))
         self._worker = worker
         self._own_post = worker.cfg.settings["post_request"].value
+        self._unlogged: set[int] = set()  # threads that write an error page which wasn't logged
         self._asgi = _is_asgi(worker)
         alone = _classes(worker) & _ON_MAIN_THREAD
         self._hooks = requests.hooks(self.slab, lambda: say("a request"), threaded=not alone)
@@ -66,12 +76,27 @@ class Agent:
         _chain(settings["post_request"], self._hooks.post_request, own_first=False)
         if getattr(self._worker, "wsgi_handler", None):  # gevent's own server, which calls no hooks
             self._count_pages()
+        self._count_errors()
+
+    def _count_errors(self) -> None:
+        """Count error pages: gunicorn gives its access log those of requests that it could parse alone."""
         handle_error = self._worker.handle_error
+        util: Any = sys.modules["gunicorn.util"]
 
         def then_count(*arguments: Any) -> None:
             self._count_pages()
-            handle_error(*arguments)
+            self._unlogged.add(get_ident())
+            try:
+                handle_error(*arguments)
+            finally:
+                self._unlogged.discard(get_ident())
 
+        def write_error(client: Any, status: int, *text: str) -> None:
+            if get_ident() in self._unlogged:
+                self._hooks.access(_Unparsed(status), None, {"REQUEST_METHOD": "other"}, timedelta())
+            write(client, status, *text)
+
+        write, util.write_error = util.write_error, write_error
         self._worker.handle_error = then_count
 
     def _count_pages(self) -> None:
@@ -82,6 +107,7 @@ class Agent:
         write = log.access
 
         def access(resp: Any, req: Any, environ: Any, took: timedelta) -> None:
+            self._unlogged.discard(get_ident())
             self._hooks.access(resp, req, environ, took)
             write(resp, req, environ, took)
 

@@ -2,8 +2,9 @@
 
     PYTHONPATH=$(floodmark agent-path) gunicorn --logger-class=floodmark.agent.Logger ...
 
-Only the agent is in there: standard library, Python 3.8 or newer. For an app in a container, mount the folder
-(read-only will do) and set PYTHONPATH to where it is mounted.
+The agent needs the standard library alone, Python 3.8 or newer. Of an installed floodmark only the agent is
+in there; in a clone it is the folder of all the source. For an app in a container, mount the folder
+(read-only will do) and set PYTHONPATH to where it is mounted. The app's user must be able to read it.
 """
 
 from __future__ import annotations

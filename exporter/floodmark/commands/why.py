@@ -51,10 +51,17 @@ class NowhereError(Exception):
 
 
 class Told(NamedTuple):
-    """The records, newest first, and since when there would be any (Unix time)."""
+    """The records, newest first.
+
+    Attributes:
+        since: Unix time from which on there would be any.
+        deaths: the records.
+        kept: where no exporter answers: how it doesn't, and of when what a stopped one kept is.
+    """
 
     since: float
     deaths: list[Death]
+    kept: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
     except NowhereError as error:
         print(f"floodmark why: {error}", file=sys.stderr)  # noqa: T201 - said to the person who typed
         return 1
+    if told.kept:
+        print(f"floodmark why: {told.kept}", file=sys.stderr)  # noqa: T201 - as above
     chosen = [death for death in told.deaths if arguments.app in (None, death.app)]
     shown = chosen[: arguments.last]
     if arguments.json:
@@ -116,7 +125,12 @@ def _told(url: str, folder: Path | None) -> Told:
             f"no exporter answers at {url} ({reason}), and there is no {folder / state.NAME}."
             f" Start the exporter: floodmark serve --state-dir {folder}"
         )
-    return Told(kept.since, sorted(kept.deaths, key=lambda death: death.time, reverse=True))
+    return Told(
+        kept.since,
+        sorted(kept.deaths, key=lambda death: death.time, reverse=True),
+        f"No exporter answers at {url} ({reason}). This is what a stopped one kept, of {_local(kept.saved)}:"
+        " later deaths are unknown until it runs again",
+    )
 
 
 def _asked(url: str) -> Told:
@@ -177,7 +191,7 @@ def lines(death: Death, now: float) -> Iterator[tuple[str, str]]:
         ("cause", f"{death.cause}, {death.confidence}"),
         *(("evidence", words) for words in death.evidence),
         ("worker", _worker(death)),
-        *(("doing", words) for words in death.in_flight or ()),
+        *(("doing", words) for words in _doing(death)),
         *(("next", f"- {words}") for words in advise(death)),
     ]
     before = ""
@@ -194,6 +208,11 @@ def lines(death: Death, now: float) -> Iterator[tuple[str, str]]:
     if death.stack:
         for number, line in enumerate(stack.told(death.stack, _WIDTH - 12)):
             yield "", f"  {'stack' if number == 0 else '':10}{_plain(line)}"
+
+
+def _doing(death: Death) -> tuple[str, ...]:
+    """Return what it was serving; of an app without the agent nothing is said, for nothing is known."""
+    return ("no request",) if death.in_flight == () else death.in_flight or ()
 
 
 def _plain(text: str) -> str:

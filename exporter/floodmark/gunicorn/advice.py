@@ -86,7 +86,7 @@ def _external_kill(_death: Death) -> list[str]:
 def _crash_signal(death: Death) -> list[str]:
     where = stack.doing(death.stack)
     python = (
-        f"called by {where.function} at {where.file}:{where.line}; the stack above says by which way."
+        f"called by {where.function} at {where.file}:{where.line}; the stack below says by which way."
         if where
         else "mostly a C extension: set PYTHONFAULTHANDLER=1 for gunicorn, and its log has the Python stack"
         " of the next crash."

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _IN_DOUBT = frozenset({"sigkill_unknown", "unknown"})
 # The sources that can tell one cause from another; the rest is said where it is missed.
-_TELLING = ("kernel_log", "gunicorn_log", "heartbeat", "agent", "exit_status", "process_events")
+_TELLING = ("kernel_log", "gunicorn_log", "heartbeat", "agent_exits", "exit_status", "process_events")
 
 
 def record(

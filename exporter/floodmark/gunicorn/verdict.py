@@ -205,7 +205,8 @@ def _exited(evidence: Evidence, code: int) -> Verdict:
     # to stop was silent too: an order to stop comes first.
     if evidence.silent and code in (0, 1) and not evidence.master_signal and not evidence.master_gone:
         return Verdict("timeout", PROBABLE, (f"exit code {code}", *_heartbeat(evidence)))
-    if code in _BOOT_ERRORS:
+    # The app may end so by itself: the agent knows that it had started.
+    if code in _BOOT_ERRORS and not (evidence.told and evidence.told.booted):
         return Verdict("boot_error", CONFIRMED, (f"exit code {code}: {_BOOT_ERRORS[code]}",))
     if code == 1 and not evidence.timeout_tells:  # up to 23.0 a worker at its timeout exits so too
         return Verdict("nonzero_exit", PROBABLE, ("exit code 1", *_missing(evidence)))

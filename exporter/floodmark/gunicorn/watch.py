@@ -25,7 +25,7 @@ from floodmark.gunicorn.model import AppState, Gunicorn, LiveWorker, Tally, Work
 from floodmark.gunicorn.record import circumstances, record
 from floodmark.gunicorn.verdict import WANTED, Evidence, judge
 from floodmark.sources import agentfolder, cgroup, gunicornlog, pidfd
-from floodmark.sources.available import NO_AGENT, NO_HEARTBEAT, Lack
+from floodmark.sources.available import BROKEN_LEDGER, NO_AGENT_EXITS, NO_HEARTBEAT, Lack
 from floodmark.sources.gunicornlog import Booting, Ended, MasterSignal, Recycle, Timeout
 from floodmark.sources.heartbeat import Heartbeat
 from floodmark.sources.kernel import Kernel, era
@@ -469,7 +469,7 @@ class Watch:
             except (OSError, ValueError) as error:
                 self._no_inside(gunicorns[0], error)
             else:
-                self.available.good("agent", gunicorns[0].master.app)
+                self.available.good("agent_exits", gunicorns[0].master.app)
                 self._take_untold(inside, gunicorns)
 
     def _take_untold(self, inside: Inside, gunicorns: list[Gunicorn]) -> None:
@@ -490,9 +490,11 @@ class Watch:
                 worker.died = told.time
 
     def _no_inside(self, gunicorn: Gunicorn, error: Exception) -> None:
-        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-        lack = NO_AGENT._replace(problem=NO_AGENT.problem.format(reason))
-        self.available.lacking(lack, "agent", gunicorn.master.app)
+        lack, reason = BROKEN_LEDGER, str(error)
+        if isinstance(error, OSError):
+            lack, reason = NO_AGENT_EXITS, f"{error.filename}: {error.strerror}"
+        lack = lack._replace(problem=lack.problem.format(reason))
+        self.available.lacking(lack, "agent_exits", gunicorn.master.app)
 
     def _free_slot(self, app: str) -> int:
         taken = {

@@ -83,11 +83,16 @@ NO_HEARTBEAT = Lack(
     "run as the app's user, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH"
     " (compose: cap_add: [SYS_PTRACE, DAC_READ_SEARCH])",
 )
-NO_AGENT = Lack(
-    "the agent's folder can't be read: {}",
-    "what it tells of requests, heap, and how workers ended, is lost",
+NO_AGENT_EXITS = Lack(
+    "what the agent in the master writes of its workers' ends can't be read: {}",
+    "how they ended is known from outside alone, and what they were doing isn't",
     "let floodmark's user into FLOODMARK_AGENT_DIR and the folders above it (chmod o+x), or"
     " CAP_DAC_READ_SEARCH",
+)
+BROKEN_LEDGER = Lack(
+    NO_AGENT_EXITS.problem,
+    NO_AGENT_EXITS.costs,
+    "nothing needs to be done: the master puts it aside when its next worker ends, and begins a new one",
 )
 
 NO_BUSY = Lack(
