@@ -11,6 +11,7 @@ followed, and how much is looked at is bounded.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import math
 import os
@@ -215,6 +216,16 @@ def _worker(seen: Snapshot) -> Worker:
 
 
 def _dead(path: str) -> Counts:
+    try:
+        status = os.stat(f"{path}/{ledger.NAME}", follow_symlinks=False)  # noqa: PTH116 - at every scrape
+    except FileNotFoundError:
+        return ledger.Counts({}, [])
+    return _dead_of(path, status.st_dev, status.st_ino, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=MOST_APPS)
+def _dead_of(path: str, *_version: int) -> Counts:
+    """Read a ledger once for each version of it: most are of apps in which nobody dies just now."""
     try:
         rows, folded = ledger.counts(path)
         checked = {_printable(name): [float(value) for value in values] for name, values in rows.items()}
