@@ -130,9 +130,12 @@ def disk(folder: Path) -> int:
 
 
 def settled(gunicorn: Gunicorn, folder: Path) -> bool:
-    """Tell whether all dead workers are folded, and as many live as shall."""
-    slabs = [path for path in folder.iterdir() if path.suffix == ".slab"]
-    return {int(path.name.partition("-")[0]) for path in slabs} == set(gunicorn.workers()) != set()
+    """Tell whether all dead workers are folded, as many live as shall, and all that is answered is counted."""
+    slabs = dict(ledger.slabs(str(folder)))
+    # An answer is out a moment before it is counted: until then the request is in flight.
+    return {seen.worker().pid for seen in slabs.values()} == set(gunicorn.workers()) != set() and not any(
+        seen.in_flight() for seen in slabs.values()
+    )
 
 
 def wait_settled(gunicorn: Gunicorn, folder: Path, seconds: float = 30) -> None:
