@@ -130,7 +130,7 @@ def disk(folder: Path) -> int:
 
 
 def settled(gunicorn: Gunicorn, folder: Path) -> bool:
-    """Tell whether all dead workers are folded, as many live as shall, and all that is answered is counted."""
+    """Tell whether all dead are folded, as many live as shall, and all that is answered is counted."""
     slabs = dict(ledger.slabs(str(folder)))
     # An answer is out a moment before it is counted: until then the request is in flight.
     return {seen.worker().pid for seen in slabs.values()} == set(gunicorn.workers()) != set() and not any(
