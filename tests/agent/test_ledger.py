@@ -208,7 +208,7 @@ def test_a_new_master_clears_away_what_is_long_gone_and_nothing_that_lives(tmp_p
     Ledger(str(gone)).fold([])
     Ledger(str(lives)).fold([])
     (lives / "1-1.slab.new").write_bytes(b"")
-    ledger.forget_old(str(gone.parent), time.time() + 2 * 86400)
+    ledger.forget_old(str(gone.parent / "shop-43"), time.time() + 2 * 86400)
     assert [path.name for path in gone.parent.iterdir()] == ["shop-42"]
     assert {path.suffix for path in lives.iterdir()} == {"", ".slab"}
 
@@ -218,3 +218,14 @@ def test_an_app_has_its_ledger_before_its_first_death(tmp_path: Path) -> None:
     assert (tmp_path / ledger.NAME).stat().st_size == ledger.SIZE
     assert ledger.counts(str(tmp_path)) == ({}, [])
     assert ledger.exits(str(tmp_path)) == []
+
+
+def test_an_app_that_comes_back_after_days_goes_on_from_its_counts(tmp_path: Path) -> None:
+    folder = ledger.folder_of(str(tmp_path), "shop")
+    slabs.dead(Path(folder), "serve()")
+    Ledger(folder).fold([])
+    slabs.dead(Path(folder), "serve()")  # of a master that was killed: nobody folded it
+    os.utime(Path(folder, ledger.NAME), (0, 0))
+    ledger.forget_old(folder, time.time())
+    Ledger(folder).fold([])
+    assert total(Path(folder), "request GET 200") == 2

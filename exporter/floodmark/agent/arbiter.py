@@ -61,7 +61,7 @@ class Attendant:
         _wrap(server, "kill_worker", before=self._note_signal)
         _wrap(server, "spawn_worker", before=lambda: hook(server.cfg))
         _wrap(server, "reap_workers", before=self._peek, after=self.fold)
-        ledger.forget_old(os.path.dirname(folder), time.time())
+        ledger.forget_old(folder, time.time())
         self.fold()
 
     def leave(self) -> None:

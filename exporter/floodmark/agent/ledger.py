@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from floodmark.agent.slab import Identity, Rows, Snapshot
 
 NAME = "ledger"
+VARIABLE = "FLOODMARK_AGENT_DIR"  # of the app's environment: the folder that holds folders of users
+USUAL = "/dev/shm"  # noqa: S108 - that folder where none is set; what is made in it is checked to be our own
 VERSION = 1
 SIZE = 32768
 FOLDED = 64  # a reader sees slabs and ledger within milliseconds: so many don't die meanwhile
@@ -136,7 +138,10 @@ def counts(folder: str) -> Counts:
         OSError: it can't be read.
         ValueError: it isn't a ledger of this version.
     """
-    first, _ = _lines(folder)
+    return _counts(_lines(folder)[0])
+
+
+def _counts(first: bytes) -> Counts:
     if not first:
         return Counts({}, [])
     document = json.loads(first)
@@ -153,7 +158,10 @@ def exits(folder: str) -> list[Exit]:
         OSError: it can't be read.
         ValueError: it isn't a ledger.
     """
-    _, second = _lines(folder)
+    return _exits(_lines(folder)[1])
+
+
+def _exits(second: bytes) -> list[Exit]:
     try:
         return [_exit(each) for each in json.loads(second or b"[]")]
     except (TypeError, KeyError) as error:
@@ -225,7 +233,7 @@ class Ledger:
                     # Of another master's worker nobody knows when it ended: it may have been days ago.
                     died = now if told else None
                     add(rows, seen.rows())
-                    add(rows, cut_off(seen, died))
+                    add(rows, _cut_off(seen, died))
                     folded.append(name)
                     known[identity] = _told(told, identity, seen, died)
             self._write(rows, folded[-FOLDED:], list({**earlier, **known}.values()))
@@ -235,7 +243,8 @@ class Ledger:
 
     def _read(self) -> tuple[Counts, list[Exit]]:
         try:
-            return counts(self.folder), exits(self.folder)
+            first, second = _lines(self.folder)
+            return _counts(first), _exits(second)
         except ValueError as error:
             aside = os.path.join(self.folder, f"{NAME}.unusable")
             os.rename(os.path.join(self.folder, NAME), aside)
@@ -278,7 +287,7 @@ class Ledger:
         os.rename(new, os.path.join(self.folder, NAME))
 
 
-def cut_off(seen: Snapshot, died: float | None) -> Rows:
+def _cut_off(seen: Snapshot, died: float | None) -> Rows:
     """Return the requests in flight at a worker's end, of unknown status: their answer may be out.
 
     Args:
@@ -333,12 +342,16 @@ def _short(values: list[float]) -> list[float]:
     return [int(value) if value == int(value) else value for value in values[:used]]
 
 
-def forget_old(base_of_user: str, now: float) -> None:
+def forget_old(own: str, now: float) -> None:
     """Remove the folders of this user's apps that are long gone, like those with a release in their name.
 
     And what a worker that was killed right at its start left in those that aren't.
+
+    Args:
+        own: the folder of the app that starts: however old, it goes on from there.
+        now: Unix time.
     """
-    with os.scandir(base_of_user) as entries:
+    with os.scandir(os.path.dirname(own)) as entries:
         apps = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
     for app in apps:
         with contextlib.suppress(OSError):
@@ -347,7 +360,7 @@ def forget_old(base_of_user: str, now: float) -> None:
                 if name.endswith(f"{slab.SUFFIX}.new") and now - os.stat(path).st_mtime > _UNFINISHED:
                     os.unlink(path)
             old = now - os.stat(os.path.join(app, NAME)).st_mtime > _FORGOTTEN
-            if old and not any(seen.alive for _, seen in slabs(app)):
+            if app != own and old and not any(seen.alive for _, seen in slabs(app)):
                 for name in os.listdir(app):
                     os.unlink(os.path.join(app, name))
                 os.rmdir(app)
