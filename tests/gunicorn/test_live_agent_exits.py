@@ -19,7 +19,18 @@ import pytest
 
 from floodmark.agent import ledger
 from floodmark.gunicorn.deaths import Death, from_json
-from tests.support.live import BIN, ROOT, Floodmark, Gunicorn, floodmark, free_port, memory_limited, until
+from tests.support.live import (
+    BIN,
+    ROOT,
+    Floodmark,
+    Gunicorn,
+    floodmark,
+    free_port,
+    memory_limited,
+    recycle,
+    to_master,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,22 +111,6 @@ def in_flight(app: Gunicorn) -> bool:
     return any(seen.in_flight() for _, seen in ledger.slabs(folder))
 
 
-def to_master(*signals: signal.Signals) -> Callable[[Gunicorn], None]:
-    def send(app: Gunicorn) -> None:
-        for each in signals:
-            workers = app.workers()
-            app.process.send_signal(each)
-            until(lambda: app.workers() != workers, 10, f"{app.name} acts on {each.name}")  # noqa: B023 - called here
-
-    return send
-
-
-def recycle(app: Gunicorn) -> None:
-    workers = app.workers()
-    while app.workers() == workers:
-        app.get("/")
-
-
 def kill_9(app: Gunicorn) -> None:
     os.kill(app.workers()[0], signal.SIGKILL)
 
@@ -145,8 +140,8 @@ CASES = {
     "exit-0": Case(lambda app: app.get("/exit?0"), "exit_unrequested", doing="GET /exit"),
     "term-from-outside": Case(lambda app: os.kill(app.workers()[0], signal.SIGTERM), "exit_unrequested"),
     "recycled": Case(recycle, "max_requests", flags=("--max-requests", "20")),
-    "reloaded": Case(to_master(signal.SIGHUP), "reload", ends=2, workers=2),
-    "scaled": Case(to_master(signal.SIGTTIN, signal.SIGTTOU), "scale_down", workers=2),
+    "reloaded": Case(to_master(signal.SIGHUP, seconds=10), "reload", ends=2, workers=2),
+    "scaled": Case(to_master(signal.SIGTTIN, signal.SIGTTOU, seconds=10), "scale_down", workers=2),
     "stopped": Case(stop, "shutdown", ends=2, workers=2),
     "stopped-with-its-workers": Case(stop_all_at_once, "shutdown", ends=2, workers=2),
     "overran": Case(amid_a_request("/hold-gil?8", stop), "shutdown_kill", flags=LONG, doing="GET /hold-gil"),

@@ -10,7 +10,16 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.live import Floodmark, Gunicorn, floodmark, gunicorn, memory_limited, until
+from tests.support.live import (
+    Floodmark,
+    Gunicorn,
+    floodmark,
+    gunicorn,
+    memory_limited,
+    recycle,
+    to_master,
+    until,
+)
 
 pytestmark = pytest.mark.live
 
@@ -23,22 +32,6 @@ class Case(NamedTuple):
     ends: int = 1
     workers: int = 2
     flags: tuple[str, ...] = ()
-
-
-def to_master(*signals: signal.Signals) -> Callable[[Gunicorn], None]:
-    def send(app: Gunicorn) -> None:
-        for each in signals:
-            workers = app.workers()
-            app.process.send_signal(each)
-            until(lambda: app.workers() != workers, 5, f"{app.name} acts on {each.name}")  # noqa: B023 - called here
-
-    return send
-
-
-def recycle(app: Gunicorn) -> None:
-    workers = app.workers()
-    while app.workers() == workers:
-        app.get("/")
 
 
 def stop_amid_a_request(app: Gunicorn) -> None:

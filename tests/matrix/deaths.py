@@ -6,7 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.support.live import until
+from tests.support.live import recycle, to_master
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,24 +51,12 @@ def _send(number: signal.Signals) -> Callable[[Gunicorn], None]:
 
 
 def _tell_master(*signals: signal.Signals) -> Callable[[Gunicorn], None]:
-    def tell(app: Gunicorn) -> None:
-        for each in signals:
-            workers = app.workers()
-            app.process.send_signal(each)
-            until(lambda: app.workers() != workers, _SLOW, f"{app.name} acts on {each.name}")  # noqa: B023 - called here
-
-    return tell
+    return to_master(*signals, seconds=_SLOW)
 
 
 def _scale_down(app: Gunicorn) -> None:
     # A worker that is asked to end before it has its own signal handlers doesn't hear it: the old one ends.
     _tell_master(signal.SIGTTIN, signal.SIGTTOU)(app)
-
-
-def _recycle(app: Gunicorn) -> None:
-    workers = app.workers()
-    while app.workers() == workers:
-        app.get("/")
 
 
 def _stop_amid_a_request(app: Gunicorn) -> None:
@@ -93,7 +81,7 @@ DEATHS = {
         _ask("/spin"), (("soft timeout", "timeout"),), _TIMES_OUT, classes=("gevent",)
     ),
     "hard-timeout": Death(_ask("/hold-gil"), (("hard timeout, stuck in C", "timeout"),), _TIMES_OUT),
-    "max-requests": Death(_recycle, (("max_requests", "max_requests"),), ("--max-requests", "20")),
+    "max-requests": Death(recycle, (("max_requests", "max_requests"),), ("--max-requests", "20")),
     "hup": Death(_tell_master(signal.SIGHUP), (("HUP", "reload"),)),
     "ttou": Death(_scale_down, (("TTOU", "scale_down"),)),
     "term": Death(lambda app: app.process.send_signal(signal.SIGTERM), (("TERM", "shutdown"),)),

@@ -8,7 +8,7 @@ import pytest
 from floodmark.agent import ledger
 from floodmark.agent.slab import Identity, Slab
 from floodmark.gunicorn import settings
-from floodmark.gunicorn.find import Master
+from floodmark.gunicorn.find import Master, describe
 from floodmark.sources import agentfolder
 from floodmark.sources.procfs import process
 from tests.support.proc_tree import GUNICORN, add
@@ -26,8 +26,9 @@ class Host:
         (self.inside / "dev/shm").mkdir(parents=True)
         add(self.proc, PID, GUNICORN, environ=environ)
         (self.proc / f"{PID}/root").symlink_to(self.inside)
-        known = settings.UNKNOWN
-        self.master = Master(process.Identity(PID, TICKS), "shop", known, "27.0.1", IN_NAMESPACE)
+        identity = process.Identity(PID, TICKS)
+        told = describe(self.proc, identity, {}).agent_dir
+        self.master = Master(identity, "shop", settings.UNKNOWN, "27.0.1", IN_NAMESPACE, told)
 
     def find(self) -> str | None:
         return agentfolder.find(self.root, self.proc, self.master)

@@ -120,6 +120,25 @@ def gunicorn(  # noqa: PLR0913 - what a test may want of a gunicorn
             process.wait(20)
 
 
+def to_master(*signals: signal.Signals, seconds: float = 5) -> Callable[[Gunicorn], None]:
+    """Make what sends signals to a master, one after the other, and waits that it acts on each."""
+
+    def send(app: Gunicorn) -> None:
+        for each in signals:
+            workers = app.workers()
+            app.process.send_signal(each)
+            until(lambda: app.workers() != workers, seconds, f"{app.name} acts on {each.name}")  # noqa: B023 - called here
+
+    return send
+
+
+def recycle(app: Gunicorn) -> None:
+    """Send requests until a worker is another."""
+    workers = app.workers()
+    while app.workers() == workers:
+        app.get("/")
+
+
 @contextlib.contextmanager
 def memory_limited(name: str, mebibytes: int) -> Iterator[memory_cgroup.MemoryCgroup]:
     """Make a memory cgroup of that name for the time of a test; skip the test where none may be made."""

@@ -9,7 +9,7 @@ It runs where the app runs: Python 3.8 or newer, gunicorn 20.1 or newer, the sta
 else of floodmark. Whatever goes wrong in here is said once in gunicorn's log, and the app runs on.
 
 Environment of the app:
-    FLOODMARK_AGENT_DIR: folder for what it counts; /dev/shm/floodmark where none is set.
+    FLOODMARK_AGENT_DIR: folder in which a folder of the app's user is made; /dev/shm where none is set.
     FLOODMARK_AGENT_PATHS: 0 keeps paths of requests in flight to itself. Query strings are never told.
 """
 

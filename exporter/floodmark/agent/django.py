@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import iscoroutinefunction
 from django.utils.decorators import sync_and_async_middleware
 
+from floodmark.agent.routes import ROUTE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -30,7 +32,7 @@ def _note(request: HttpRequest) -> None:
     if route is not None:
         # Under ASGI, META is Django's own: the server only sees its scope.
         seen = getattr(request, "scope", request.META)
-        seen["floodmark.route"] = f"/{route}"
+        seen[ROUTE] = f"/{route}"
 
 
 @sync_and_async_middleware  # type: ignore[untyped-decorator]  # Django publishes no types

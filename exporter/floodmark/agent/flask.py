@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from flask import request
 
+from floodmark.agent.routes import ROUTE
+
 if TYPE_CHECKING:
     from flask import Flask
 
@@ -36,6 +38,6 @@ def routes(app: Flask, mounted_at: str = "") -> None:
     def note(_endpoint: str | None, _values: dict[str, Any] | None) -> None:
         current = _current()
         if current.url_rule is not None:
-            current.environ["floodmark.route"] = mounted_at + current.url_rule.rule
+            current.environ[ROUTE] = mounted_at + current.url_rule.rule
 
     app.url_value_preprocessor(note)

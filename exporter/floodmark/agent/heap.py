@@ -48,7 +48,6 @@ def watch(slab: Slab) -> Callable[[str, dict[str, int]], None]:
         if COUNTED:
             cells[Cell.LIVE_BLOCKS] = sys.getallocatedblocks()
         cells[Cell.LIVE_BYTES] = (int(resident) - int(shared)) * page
-        cells[Cell.LIVE_TIME] = time.time()
 
     def collected(phase: str, info: dict[str, Any]) -> None:
         nonlocal started

@@ -14,13 +14,11 @@ from gunicorn import glogging
 
 from floodmark.agent import ledger
 from floodmark.agent.arbiter import Attendant
-from floodmark.agent.slab import Cell
 from floodmark.agent.worker import Agent, current
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_FOLDER = "/dev/shm"  # noqa: S108 - a folder of this user's own is made in there
 
 _said: set[str] = set()
 
@@ -48,7 +46,6 @@ def _install(cfg: Any, log: Any) -> None:
     _around(cfg, say, "post_worker_init", after=lambda _: _tell(Agent.loaded))
     _around(cfg, say, "worker_exit", before=lambda *_: _tell(Agent.leave))
     _around(cfg, say, "worker_abort", before=lambda _: _tell(Agent.aborted))
-    _around(cfg, say, "worker_int", before=lambda _: _tell(lambda agent: agent.flag(Cell.INTERRUPTED)))
     _around(
         cfg,
         say,
@@ -88,7 +85,7 @@ def _attend(server: Any, log: Any) -> None:
     if hasattr(server, "floodmark"):
         return
     server.floodmark = None
-    base = os.environ.get("FLOODMARK_AGENT_DIR") or _FOLDER
+    base = os.environ.get(ledger.VARIABLE) or ledger.USUAL
     try:
         folder = ledger.folder_of(base, server.cfg.proc_name)
     except OSError as error:

@@ -53,7 +53,7 @@ _CELL = 8
 # once the next one is equal. A slab that changes each time is busy, not torn: then the last one is taken.
 _TRIES = 8
 
-_HEADER = struct.Struct("16d")
+_HEADER = struct.Struct("13d")
 _ALL_SLOTS = struct.Struct(f"{_TEXT}s3d" * SLOTS)
 SLOT = struct.Struct(f"{_TEXT}s3d")
 _NUMBER = struct.Struct("d")
@@ -64,10 +64,10 @@ class Cell(enum.IntEnum):
     """The header's cells, by their number in the file counted in doubles; those of unknown value hold NaN.
 
     PID, TICKS, MASTER_PID and MASTER_TICKS identify worker and master: pid in the app's own pid namespace,
-    and start time as /proc/PID/stat has it. BOOTED, ABORTED, INTERRUPTED, LEFT and RECYCLED are 1 once
-    gunicorn's hook of that kind ran in the worker, or it served as many requests as it shall. CROWD counts
-    requests in flight without a slot, QUEUED a gthread worker's own queue. BLOCKS are allocated blocks;
-    LIVE_BLOCKS and LIVE_BYTES what was left after the last full collection, LIVE_TIME its Unix time.
+    and start time as /proc/PID/stat has it. BOOTED is 1 once its app was loaded, LEFT once it went by
+    gunicorn's own way out, RECYCLED where it had served as many requests as it shall. CROWD counts requests
+    in flight without a slot, QUEUED a gthread worker's own queue. BLOCKS are allocated blocks; LIVE_BLOCKS
+    and LIVE_BYTES what was left after the last full collection.
     """
 
     PID = 1
@@ -76,16 +76,13 @@ class Cell(enum.IntEnum):
     MASTER_TICKS = 4
     ROWS = 5
     BOOTED = 6
-    ABORTED = 7
-    INTERRUPTED = 8
-    LEFT = 9
-    RECYCLED = 10
-    CROWD = 11
-    QUEUED = 12
-    BLOCKS = 13
-    LIVE_BLOCKS = 14
-    LIVE_BYTES = 15
-    LIVE_TIME = 16
+    LEFT = 7
+    RECYCLED = 8
+    CROWD = 9
+    QUEUED = 10
+    BLOCKS = 11
+    LIVE_BLOCKS = 12
+    LIVE_BYTES = 13
 
 
 # What must be numbers, and at most so large, for the rest to be found.
@@ -97,7 +94,7 @@ _MOST = {
     Cell.ROWS: ROWS,
     Cell.CROWD: 1 << 20,
 }
-UNKNOWN_AT_FIRST = (Cell.QUEUED, Cell.BLOCKS, Cell.LIVE_BLOCKS, Cell.LIVE_BYTES, Cell.LIVE_TIME)
+UNKNOWN_AT_FIRST = (Cell.QUEUED, Cell.BLOCKS, Cell.LIVE_BLOCKS, Cell.LIVE_BYTES)
 
 
 class Identity(NamedTuple):

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import compile_path
 
+from floodmark.agent.routes import ROUTE
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator
 
@@ -51,7 +53,7 @@ class Routes:
                     with contextlib.suppress(Exception):  # a route unknown is no reason for the app to fail
                         route = self._choose(endpoint, outermost, path, root)
                 if route is not None:
-                    scope["floodmark.route"] = route
+                    scope[ROUTE] = route
 
         def noted(message: Message) -> Awaitable[None]:
             # Not when the app returns: a request is counted when its answer ends, before background tasks.

@@ -118,8 +118,7 @@ class Agent:
         self.slab.cells[cell] = 1.0
 
     def aborted(self) -> None:
-        """Note that gunicorn gave the worker up, and leave in flight what that cuts off."""
-        self.flag(Cell.ABORTED)
+        """Leave in flight what is cut off as gunicorn gives the worker up."""
         # Gunicorn ends the request by SystemExit, and calls its hook as if it had been answered.
         self._worker.cfg.settings["post_request"].value = self._own_post
 

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DEFAULT = "/dev/shm"  # noqa: S108 - where agents write; nothing is made there
 STOPPED = 60.0  # seconds without a live worker: in a storm all may be dead at once
 FRESH = 5.0  # seconds; a scrape's collectors come within them, the next scrape looks again
 _GONE = 4  # folders of an app that are told apart after they are gone
@@ -171,6 +170,7 @@ class Agents:
         self._speaking: dict[str, frozenset[Identity]] = {}
         self._users: dict[str, frozenset[int]] = {}
         self._faults: dict[tuple[int, int], str] = {}
+        self._ledgers: slabs.Ledgers = {}
 
     def look(self, apps: Sequence[AppState]) -> Mapping[str, AppAgents]:
         """Read what agents tell now, by app: ``apps`` are those there are."""
@@ -212,7 +212,7 @@ class Agents:
                         continue
                     seen.add(folder.key)
                     try:
-                        content = slabs.read(folder)
+                        content = slabs.read(folder, self._ledgers)
                     except (OSError, ValueError) as error:  # what was read last stays
                         self._fault(folder, str(error))
                     else:
@@ -237,7 +237,7 @@ class Agents:
 
         walled = self._find_own(known, find)
         with contextlib.suppress(OSError):
-            find(self._root, DEFAULT)
+            find(self._root, ledger.USUAL)
         self._find_configured(find)
         return list(bases.values()), walled
 
@@ -246,7 +246,7 @@ class Agents:
         walled: set[str] = set()
         for app in known.apps.values():
             for master in app.masters:
-                path = master.agent_dir or DEFAULT
+                path = master.agent_dir or ledger.USUAL
                 start = "root" if path.startswith("/") else "cwd"
                 try:
                     find(f"{self._proc}/{master.identity.pid}/{start}", path).masters.add(master.identity)
@@ -386,6 +386,7 @@ class Agents:
         self._users = {label: users for label, users in self._users.items() if label in known.apps}
         self._speaking = {label: who for label, who in self._speaking.items() if label in known.apps}
         self._faults = {key: reason for key, reason in self._faults.items() if key in seen}
+        self._ledgers = {key: read for key, read in self._ledgers.items() if key in seen}
         for label in labels:
             gone = [key for key, held in self._held.items() if held.label == label and key not in seen]
             for key in gone[:-_GONE]:

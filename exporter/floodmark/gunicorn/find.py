@@ -8,6 +8,7 @@ import re
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from floodmark.agent import ledger
 from floodmark.gunicorn import settings
 from floodmark.sources import heartbeat
 from floodmark.sources.procfs import process
@@ -160,7 +161,7 @@ def describe(proc: Path, identity: Identity, apps: Mapping[str, App]) -> Master:
         known,
         _version(proc, pid, cmdline, environ or {}),
         process.namespace_pid(process.read_status(proc, pid)),
-        (environ or {}).get("FLOODMARK_AGENT_DIR", ""),
+        (environ or {}).get(ledger.VARIABLE, ""),
     )
 
 

@@ -8,14 +8,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from typing import TYPE_CHECKING
 
 from floodmark.agent import ledger
 from floodmark.agent.slab import Cell
-from floodmark.sources.procfs import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 
     from floodmark.gunicorn.find import Master
 
-_VARIABLE, _USUAL = "FLOODMARK_AGENT_DIR", "/dev/shm"  # noqa: S108 - see above
 _ROOT = 0
 
 
@@ -46,7 +43,7 @@ def find(root: Path, proc: Path, master: Master) -> str | None:
     trusted = {os.stat(f"{proc}/{pid}").st_uid, _ROOT}  # noqa: PTH116 - a path as text, as all of them here
     called = (master.settings.text("proc_name"), master.settings.target, master.app)
     names = {ledger.folder_name(name) for name in called if name}
-    base = _base(root, proc, pid)
+    base = _base(root, proc, master)
     named: str | None = None
     for folder in _folders(base, trusted, names):
         masters = _masters(folder)
@@ -58,13 +55,11 @@ def find(root: Path, proc: Path, master: Master) -> str | None:
     return named
 
 
-def _base(root: Path, proc: Path, pid: int) -> str:
+def _base(root: Path, proc: Path, master: Master) -> str:
     """Return the folder in which an app's user has a folder, as seen from here."""
-    path = _USUAL
-    with contextlib.suppress(PermissionError):
-        path = process.read_environ(proc, pid).get(_VARIABLE) or _USUAL
+    path = master.agent_dir or ledger.USUAL
     start = "root" if path.startswith("/") else "cwd"
-    inside = f"{proc}/{pid}/{start}/{path.lstrip('/')}"
+    inside = f"{proc}/{master.identity.pid}/{start}/{path.lstrip('/')}"
     host = os.path.join(root, path.lstrip("/"))  # noqa: PTH118 - as above
     try:
         # Where both are one, the host's: that path outlives the master.

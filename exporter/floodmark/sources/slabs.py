@@ -11,7 +11,6 @@ followed, and how much is looked at is bounded.
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import math
 import os
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
 
     from floodmark.agent.ledger import Counts
     from floodmark.agent.slab import Rows, Snapshot
+
+    # By a folder's key: a ledger's inode and time of change, and what it counts.
+    Ledgers = dict[tuple[int, int], tuple[tuple[int, int], Counts]]
 
 MOST_USERS = 64
 MOST_APPS = 64  # of a user: whoever fills his own folder takes no other's place
@@ -163,8 +165,12 @@ def _opened(base: int, name: str) -> Iterator[int | None]:
         os.close(descriptor)
 
 
-def read(folder: Folder) -> Content:
+def read(folder: Folder, ledgers: Ledgers) -> Content:
     """Read an app's folder: slabs first, then the ledger, so that no worker is missed or counted twice.
+
+    Args:
+        folder: the app's.
+        ledgers: what was read last, and is now: in most apps nobody has died since the last scrape.
 
     Raises:
         OSError: it can't be read.
@@ -193,7 +199,7 @@ def read(folder: Folder) -> Content:
                 raise  # without it the sum would step back
             faults.append(f"{_printable(name)}: {error.strerror}")
     try:
-        dead, folded = _dead(path)
+        dead, folded = _dead(folder, path, ledgers)
     except PermissionError:
         return Content((), {}, tuple(faults), ledger.NAME)
     live = tuple(worker for name, worker in workers.items() if name not in folded)
@@ -215,17 +221,19 @@ def _worker(seen: Snapshot) -> Worker:
     return worker
 
 
-def _dead(path: str) -> Counts:
+def _dead(folder: Folder, path: str, ledgers: Ledgers) -> Counts:
     try:
         status = os.stat(f"{path}/{ledger.NAME}", follow_symlinks=False)  # noqa: PTH116 - at every scrape
     except FileNotFoundError:
         return ledger.Counts({}, [])
-    return _dead_of(path, status.st_dev, status.st_ino, status.st_mtime_ns)
+    version = status.st_ino, status.st_mtime_ns
+    known = ledgers.get(folder.key)
+    if known is None or known[0] != version:
+        known = ledgers[folder.key] = version, _checked(path)
+    return known[1]
 
 
-@functools.lru_cache(maxsize=MOST_APPS)
-def _dead_of(path: str, *_version: int) -> Counts:
-    """Read a ledger once for each version of it: most are of apps in which nobody dies just now."""
+def _checked(path: str) -> Counts:
     try:
         rows, folded = ledger.counts(path)
         checked = {_printable(name): [float(value) for value in values] for name, values in rows.items()}
