@@ -20,7 +20,8 @@ import yaml
 
 from floodmark import catalogue
 from floodmark.metric import Kind, Metric
-from tests.support.promql import TARGET_LABELS, grouping_labels, published, selectors
+from tests.support.outside import OUTSIDE
+from tests.support.promql import grouping_labels, published, selectors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,11 +87,7 @@ def in_dashboards() -> Iterator[Query]:
 
 def known() -> dict[str, frozenset[str]]:
     """Every series that may be asked for, by name, with its labels."""
-    series = published() | {
-        # Prometheus' own.
-        "up": TARGET_LABELS,
-        "ALERTS": TARGET_LABELS | {"alertname", "alertstate", "severity", "app", "cause", "device"},
-    }
+    series = published() | OUTSIDE
     for rule in RULES:
         if "record" in rule:
             asked = [series[selector.name] for selector in selectors(rule["expr"])]
@@ -141,13 +138,51 @@ def test_every_threshold_is_compared_with_by_a_rule() -> None:
     assert compared == recorded
 
 
+TOLD = ("summary", "description", "impact")  # in each language; a command needs none
+
+
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
-def test_an_alert_says_all_a_person_needs(rule: dict[str, Any]) -> None:
+def test_an_alert_says_all_a_person_needs_in_both_languages(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+    assert rule["labels"].get("kind", "event") == "event"
     assert rule["annotations"].keys() - {"doing"} == {  # what a worker was doing, for those that one died of
-        *("summary", "description", "impact", "action"),
-        *("runbook_url", "dashboard_url"),
+        *TOLD,
+        *(f"{part}_ko" for part in TOLD),
+        *("action", "runbook_url", "dashboard_url"),
     }
+
+
+def said(text: str) -> tuple[list[str], list[str]]:
+    """Return what a text fills in (queries, labels and how values are written) and the numbers it has itself."""
+    actions = re.findall(r"{{-?\s*(.*?)\s*-?}}", text, re.DOTALL)
+    words = [
+        re.sub(r"\s+", " ", action)
+        for action in actions
+        # An English plural, a branch and its end say nothing by themselves.
+        if not re.match(r"if (ge|gt|lt|le|eq|ne) \$value|else|end", action)
+    ]
+    return sorted(words), sorted(re.findall(r"\d+(?:\.\d+)?", re.sub(r"{{.*?}}", "", text, flags=re.DOTALL)))
+
+
+@pytest.mark.parametrize("part", TOLD)
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_both_languages_say_the_same_values_and_only_one_is_korean(rule: dict[str, Any], part: str) -> None:
+    english, korean = (rule["annotations"][name] for name in (part, f"{part}_ko"))
+    assert said(korean) == said(english)
+    assert re.search("[가-힣]", korean)
+    assert not re.search("[가-힣]", english)
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_the_first_command_is_one_a_shell_takes(rule: dict[str, Any]) -> None:
+    assert shell_refuses(rule["annotations"]["action"]) == ""
+
+
+def shell_refuses(command: str) -> str:
+    """Return what bash says of a command's syntax, without running it."""
+    return subprocess.run(
+        ["bash", "-n", "-c", command], capture_output=True, text=True, check=False
+    ).stderr
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
@@ -155,8 +190,12 @@ def test_an_alerts_runbook_is_where_its_address_says_and_has_the_four_parts(rule
     home = "https://github.com/floodmark/floodmark/blob/main/"
     runbook = f"alerts/runbooks/{rule['alert']}.md"
     assert rule["annotations"]["runbook_url"] == home + runbook
-    parts = re.findall(r"^## (.+)$", (ROOT / runbook).read_text(), re.MULTILINE)
-    assert parts == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+    text = (ROOT / runbook).read_text()
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+    # Blocks of a language other than the shell's say so.
+    commands = re.findall(r"^ *```\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    assert commands, "nothing to type"
+    assert [command for command in commands if shell_refuses(command)] == []
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
@@ -181,6 +220,24 @@ def test_an_alert_has_a_rule_test_that_sees_it_fire_and_stay_quiet(rule: dict[st
         if case["exp_samples"] == [{"value": 0}]
     ]
     assert any(f'alertname="{name}"' in expr for expr in quiet)
+
+
+def counts(expr: str) -> bool:
+    """Return whether an expression rests on how a counter grows, be it through a recorded series."""
+    recorded = {rule["record"]: rule["expr"] for rule in RULES if "record" in rule}
+    return bool(re.search(r"\b(rate|increase)\(", expr)) or any(
+        counts(recorded[selector.name]) for selector in selectors(expr) if selector.name in recorded
+    )
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in ALERTS if counts(rule["expr"])], ids=lambda rule: rule["alert"]
+)
+def test_an_alert_on_counters_is_tested_over_a_reset_and_on_a_newborn_series(rule: dict[str, Any]) -> None:
+    tests = yaml.safe_load((ROOT / f"tests/alerts/{rule['alert']}.test.yml").read_text())["tests"]
+    told = " ".join(test["name"] for test in tests)
+    assert "reset" in told
+    assert "newborn" in told
 
 
 def test_no_runbook_or_rule_test_is_left_over_from_an_alert_that_is_gone() -> None:

@@ -15,21 +15,23 @@ _AGAIN = "2m"  # more deaths by the same cause are the same alert: tell of it ag
 INSTANCE = "demo"  # what messages call this host
 
 
-def prometheus(shipped: Path, rules: Path, exporter: str, alertmanager: str) -> str:
+def prometheus(shipped: Path, rules: Path, targets: dict[str, str]) -> str:
     """The shipped Prometheus configuration with other addresses and hardly any time between scrapes.
 
     Args:
         shipped: the prometheus.yml to start from.
         rules: the folder with *.rules.yml.
-        exporter: its host:port.
-        alertmanager: its host:port.
+        targets: host:port by job: floodmark, prometheus, alertmanager.
     """
     config: dict[str, Any] = yaml.safe_load(shipped.read_text(encoding="utf-8"))
     config["global"] |= {"scrape_interval": _EVERY, "scrape_timeout": "4s", "evaluation_interval": _EVERY}
     config["rule_files"] = [str(rules / "*.rules.yml")]
-    config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}]}
-    (job,) = config["scrape_configs"]
-    job["static_configs"] = [{"targets": [exporter], "labels": {"instance": INSTANCE}}]
+    config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [targets["alertmanager"]]}]}]}
+    for job in config["scrape_configs"]:
+        (static,) = job["static_configs"]
+        static["targets"] = [targets[job["job_name"]]]
+        if job["job_name"] == "floodmark":
+            static["labels"] = {"instance": INSTANCE}
     return yaml.safe_dump(config, sort_keys=False)
 
 
