@@ -15,6 +15,7 @@ test: venv ## everything: lint, types, unit, contract, rule tests, end to end wi
 	$(BIN)/mypy
 	$(BIN)/python -m dashboards --check
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python deploy/alertmanager/variants.py --check
 	$(BIN)/pytest
 
 matrix: venv ## every death, worker class and gunicorn version, as root: truth against verdict; writes docs/attribution.md
@@ -29,8 +30,9 @@ bench: venv ## what floodmark costs, against its budgets; writes docs/benchmarks
 dashboards: venv ## build dashboards/json from the Python
 	$(BIN)/python -m dashboards
 
-docs: venv ## build the reference pages from the catalogue and the rules
+docs: venv ## build the reference pages, and the variants of alertmanager.yml
 	$(BIN)/python docs/generate.py
+	$(BIN)/python deploy/alertmanager/variants.py
 
 venv: $(VENV)/.installed
 

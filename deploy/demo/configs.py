@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from deploy.alertmanager import variants
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -36,13 +38,13 @@ def prometheus(shipped: Path, rules: Path, targets: dict[str, str]) -> str:
 
 
 def alertmanager(shipped: Path, webhook_file: Path) -> str:
-    """The shipped Alertmanager configuration with another webhook and hardly any grouping delay.
+    """The shipped Alertmanager configuration with another webhook, no heartbeat and hardly any grouping delay.
 
     Args:
         shipped: the alertmanager.yml to start from; its templates stay where they are.
         webhook_file: the file that has the Slack webhook's address.
     """
-    config: dict[str, Any] = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+    config = variants.variant(yaml.safe_load(shipped.read_text(encoding="utf-8")), ["slack"])
     everywhere = config.setdefault("global", {})
     everywhere.pop("slack_api_url", None)
     everywhere["slack_api_url_file"] = str(webhook_file)
@@ -53,7 +55,7 @@ def alertmanager(shipped: Path, webhook_file: Path) -> str:
             slack.pop("api_url_file", None)
             slack.pop("api_url", None)
     _hurry(config["route"])
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    return variants.dump(config)
 
 
 def _hurry(route: dict[str, Any]) -> None:

@@ -225,11 +225,16 @@ class Demo:
         say("Starting Prometheus with the alert rules")
         shipped = ROOT / "deploy" / "prometheus" / "prometheus.yml"
         config = self._folder / "prometheus.yml"
-        exporter, alertmanager = (
-            f"127.0.0.1:{port}" for port in (self.ports.exporter, self.ports.alertmanager)
-        )
+        targets = {
+            "floodmark": self.ports.exporter,
+            "prometheus": self.ports.prometheus,
+            "alertmanager": self.ports.alertmanager,
+        }
         config.write_text(
-            configs.prometheus(shipped, ROOT / "alerts", exporter, alertmanager), encoding="utf-8"
+            configs.prometheus(
+                shipped, ROOT / "alerts", {job: f"127.0.0.1:{port}" for job, port in targets.items()}
+            ),
+            encoding="utf-8",
         )
         self._start_part(
             "Prometheus",

@@ -45,10 +45,16 @@ def test_alertmanager_is_the_shipped_one_with_another_webhook_and_no_waiting(tmp
 def test_prometheus_is_the_shipped_one_with_our_addresses_and_a_name_for_the_host(tmp_path: Path) -> None:
     shipped = Path(__file__).parents[2] / "deploy/prometheus/prometheus.yml"
     theirs = yaml.safe_load(shipped.read_text())
-    ours = yaml.safe_load(configs.prometheus(shipped, tmp_path, "127.0.0.1:1", "127.0.0.1:2"))
-    (job,), (their_job,) = ours["scrape_configs"], theirs["scrape_configs"]
-    assert job.pop("static_configs") == [{"targets": ["127.0.0.1:1"], "labels": {"instance": "demo"}}]
-    their_job.pop("static_configs")
-    assert job == their_job
+    targets = {"floodmark": "127.0.0.1:1", "prometheus": "127.0.0.1:2", "alertmanager": "127.0.0.1:3"}
+    ours = yaml.safe_load(configs.prometheus(shipped, tmp_path, targets))
+    assert [job.pop("static_configs") for job in ours["scrape_configs"]] == [
+        [{"targets": ["127.0.0.1:1"], "labels": {"instance": "demo"}}],
+        [{"targets": ["127.0.0.1:2"], "labels": {"instance": "prometheus"}}],
+        [{"targets": ["127.0.0.1:3"], "labels": {"instance": "alertmanager"}}],
+    ]
+    for job in theirs["scrape_configs"]:
+        del job["static_configs"]
+    assert ours["scrape_configs"] == theirs["scrape_configs"]
+    assert ours["alerting"] == {"alertmanagers": [{"static_configs": [{"targets": ["127.0.0.1:3"]}]}]}
     assert ours["rule_files"] == [f"{tmp_path}/*.rules.yml"]
     assert ours["global"]["scrape_interval"] == "5s"

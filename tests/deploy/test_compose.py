@@ -225,28 +225,51 @@ def test_prometheus_finds_its_targets_alertmanager_and_rules_where_compose_puts_
     assert {str(Path(pattern).parent) for pattern in prometheus["rule_files"]} == {rules}
 
 
-def alertmanager(resolved: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """Return the configuration Alertmanager would run with, and the file behind its secret."""
+def alertmanager(resolved: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration Alertmanager would run with; its secrets and templates are where it looks."""
     service = resolved["services"]["alertmanager"]
-    inside = service["command"][0].removeprefix("--config.file=")
-    outside = next(source for source, target, _ in map(mount, service["volumes"]) if target == inside)
-    return yaml.safe_load(Path(outside).read_text()), resolved["secrets"]["slack_webhook"]["file"]
+    inside = Path(service["command"][0].removeprefix("--config.file="))
+    mounts = {target: source for source, target, _ in map(mount, service["volumes"])}
+    read: dict[str, Any] = yaml.safe_load((Path(mounts[str(inside.parent)]) / inside.name).read_text())
+    files = [os.path.normpath(inside.parent / template) for template in read.get("templates", [])]
+    assert {file.removesuffix("/*.tmpl") for file in files} <= mounts.keys()
+    assert all(Path(mounts[file.removesuffix("/*.tmpl")]).exists() for file in files)
+    return read
 
 
-def test_without_a_webhook_alertmanager_starts_and_sends_nothing(resolved: dict[str, Any]) -> None:
-    configuration, secret = alertmanager(resolved)
-    assert secret == os.devnull
-    assert [receiver.keys() for receiver in configuration["receivers"]] == [{"name"}]
-
-
-def test_with_a_webhook_alertmanager_reads_it_from_the_secret_file(
-    config: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+@pytest.mark.parametrize("slack", [False, True])
+@pytest.mark.parametrize("heartbeat", [False, True])
+def test_alertmanager_sends_to_those_whose_secret_is_given_and_starts_without(
+    slack: bool,  # noqa: FBT001 - what is tried
+    heartbeat: bool,  # noqa: FBT001 - same
+    config: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
 ) -> None:
-    webhook = tmp_path / "slack_webhook"
-    done = config(GRAFANA_ADMIN_PASSWORD="chosen", SLACK_WEBHOOK_FILE=str(webhook))  # noqa: S106 - a made-up one
-    configuration, secret = alertmanager(json.loads(done.stdout))
-    assert secret == str(webhook)
-    assert configuration["global"]["slack_api_url_file"] == "/run/secrets/slack_webhook"
+    given = {
+        name: str(tmp_path / name)
+        for name, there in (("SLACK_WEBHOOK_FILE", slack), ("HEARTBEAT_FILE", heartbeat))
+        if there
+    }
+    resolved = json.loads(config(GRAFANA_ADMIN_PASSWORD="chosen", **given).stdout)  # noqa: S106 - made up
+    configuration = alertmanager(resolved)
+    ways = {key for receiver in configuration["receivers"] for key in receiver} - {"name"}
+    assert ways == {*["slack_configs"] * slack, *["webhook_configs"] * heartbeat}
+    files = {name: secret["file"] for name, secret in resolved["secrets"].items()}
+    assert files == {
+        "slack_webhook": given.get("SLACK_WEBHOOK_FILE", os.devnull),
+        "heartbeat": given.get("HEARTBEAT_FILE", os.devnull),
+    }
+    asked = re.findall(r"/run/secrets/(\w+)", json.dumps(configuration))
+    assert set(asked) == {*["slack_webhook"] * slack, *["heartbeat"] * heartbeat}
+
+
+def test_messages_are_in_the_language_asked_for(
+    config: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = config(GRAFANA_ADMIN_PASSWORD="chosen", FLOODMARK_LANG="ko")  # noqa: S106 - a made-up one
+    volumes = json.loads(done.stdout)["services"]["alertmanager"]["volumes"]
+    (language,) = (source for source, target, _ in map(mount, volumes) if target.endswith("language.tmpl"))
+    assert language == str(ROOT / "deploy/alertmanager/languages/ko.tmpl")
 
 
 def test_without_an_admin_password_compose_refuses_and_names_it(
