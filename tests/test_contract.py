@@ -20,7 +20,7 @@ import yaml
 
 from floodmark import catalogue
 from floodmark.metric import Kind, Metric
-from tests.support.outside import OUTSIDE
+from tests.support import outside
 from tests.support.promql import grouping_labels, published, selectors
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def in_dashboards() -> Iterator[Query]:
 
 def known() -> dict[str, frozenset[str]]:
     """Every series that may be asked for, by name, with its labels."""
-    series = published() | OUTSIDE
+    series = published() | outside.OUTSIDE
     for rule in RULES:
         if "record" in rule:
             asked = [series[selector.name] for selector in selectors(rule["expr"])]
@@ -153,7 +153,7 @@ def test_an_alert_says_all_a_person_needs_in_both_languages(rule: dict[str, Any]
 
 
 def said(text: str) -> tuple[list[str], list[str]]:
-    """Return what a text fills in (queries, labels and how values are written) and the numbers it has itself."""
+    """Return what a text fills in (queries, labels, how values are written) and the numbers in it."""
     actions = re.findall(r"{{-?\s*(.*?)\s*-?}}", text, re.DOTALL)
     words = [
         re.sub(r"\s+", " ", action)
@@ -180,9 +180,7 @@ def test_the_first_command_is_one_a_shell_takes(rule: dict[str, Any]) -> None:
 
 def shell_refuses(command: str) -> str:
     """Return what bash says of a command's syntax, without running it."""
-    return subprocess.run(
-        ["bash", "-n", "-c", command], capture_output=True, text=True, check=False
-    ).stderr
+    return subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True, check=False).stderr
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])

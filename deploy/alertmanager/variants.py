@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).with_name("alertmanager.yml")
 FOLDER = SHIPPED.parent / "variants"
 _WAYS = {"slack": "slack_configs", "heartbeat": "webhook_configs"}
-_HEAD = "# Written by variants.py from ../alertmanager.yml, which says why: change that, then type: make docs\n"
+_HEAD = (
+    "# Written by variants.py from ../alertmanager.yml, which says why: change that, then type: make docs\n"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def files() -> dict[Path, str]:
-    """Each variant's text by its path: alertmanager.yml, alertmanager-slack.yml, ..., -slack-heartbeat.yml."""
+    """Each variant's text by its path, alertmanager.yml to alertmanager-slack-heartbeat.yml."""
     written = {}
     for chosen in itertools.product((False, True), repeat=len(_WAYS)):
         ways = [way for way, there in zip(_WAYS, chosen, strict=True) if there]

@@ -38,7 +38,7 @@ def prometheus(shipped: Path, rules: Path, targets: dict[str, str]) -> str:
 
 
 def alertmanager(shipped: Path, webhook_file: Path) -> str:
-    """The shipped Alertmanager configuration with another webhook, no heartbeat and hardly any grouping delay.
+    """The shipped Alertmanager configuration with another webhook, no heartbeat and hardly any delay.
 
     Args:
         shipped: the alertmanager.yml to start from; its templates stay where they are.

@@ -12,11 +12,12 @@ import subprocess
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import yaml
 
+from deploy.alertmanager import variants
 from deploy.demo import servers
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Webhook(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         self.refused: list[bytes] = []
         self._taken: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._beats: queue.Queue[float] = queue.Queue()
         super().__init__(("127.0.0.1", 0), _Handler)
 
     @property
@@ -62,7 +64,10 @@ class Webhook(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/services/T0/B0/secret"
 
     def take(self, body: bytes) -> bool:
-        """Keep a payload; False if Slack would not."""
+        """Keep a payload; False if Slack would not. What Alertmanager's own webhook sends is a heartbeat."""
+        if b'"groupKey"' in body:
+            self._beats.put(time.monotonic())
+            return True
         try:
             attachment = json.loads(body)["attachments"][0]
             fits = all(0 < len(attachment[field]) <= most for field, most in _MOST_CHARACTERS.items())
@@ -73,6 +78,17 @@ class Webhook(http.server.ThreadingHTTPServer):
         else:
             self.refused.append(body)
         return fits
+
+    def beat(self) -> float:
+        """Wait for the next heartbeat and return when it came, in seconds of the monotonic clock.
+
+        Raises:
+            AssertionError: none came within half a minute.
+        """
+        try:
+            return self._beats.get(timeout=30)
+        except queue.Empty:
+            raise AssertionError("no heartbeat came") from None
 
     def next(self, title: str = "[") -> dict[str, Any]:
         """Return the next attachment whose title starts like this; half a minute is reached only without.
@@ -115,6 +131,14 @@ def webhook() -> Iterator[Webhook]:
         thread.join()
 
 
+class Taken(NamedTuple):
+    """An alert that Alertmanager has."""
+
+    name: str
+    instance: str
+    app: str
+
+
 class Alertmanager:
     """A running Alertmanager, by its address."""
 
@@ -133,12 +157,20 @@ class Alertmanager:
         """Send alerts as Prometheus does."""
         self._ask("POST", "/api/v2/alerts", json.dumps(alerts))
 
-    def inhibited(self) -> dict[str, bool]:
-        """Return for each alert, by its alertname, whether another one inhibits it."""
-        return {
-            alert["labels"]["alertname"]: bool(alert["status"]["inhibitedBy"])
+    def inhibited(self) -> list[Taken]:
+        """Return the alerts that another one inhibits."""
+        return self._taken(inhibited=True)
+
+    def told(self) -> list[Taken]:
+        """Return the alerts that none inhibits."""
+        return self._taken(inhibited=False)
+
+    def _taken(self, *, inhibited: bool) -> list[Taken]:
+        return [
+            Taken(*(alert["labels"].get(label, "") for label in ("alertname", "instance", "app")))
             for alert in json.loads(self._ask("GET", "/api/v2/alerts"))
-        }
+            if bool(alert["status"]["inhibitedBy"]) is inhibited
+        ]
 
     def _ask(self, method: str, path: str, body: str | None = None) -> bytes:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
@@ -194,10 +226,23 @@ def shipped(webhook: Webhook, tmp_path: Path) -> Path:
     """Return the shipped configuration with our webhook, its own templates, and no minutes of waiting."""
     secret = tmp_path / "slack_webhook"
     secret.write_text(webhook.url + "\n")
-    config = yaml.safe_load((SHIPPED / "alertmanager.yml").read_text())
+    config = variants.variant(yaml.safe_load(variants.SHIPPED.read_text()), ["slack"])
     config["global"]["slack_api_url_file"] = str(secret)
     config["templates"] = [str(SHIPPED / pattern) for pattern in config["templates"]]
-    config["route"] |= {"group_wait": "500ms", "group_interval": "1s"}
+    config["route"] = hurried(config["route"], 1, group_wait="500ms", group_interval="1s")
     changed = tmp_path / "alertmanager.yml"
-    changed.write_text(yaml.safe_dump(config))
+    changed.write_text(variants.dump(config))
     return changed
+
+
+def hurried(route: dict[str, Any], faster: float, **times: str) -> dict[str, Any]:
+    """A route and those below it with every time divided by `faster`, or replaced where it is named."""
+    seconds = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    changed = {
+        key: f"{int(value[:-1]) * seconds[value[-1]] * 1000 / faster:.0f}ms"
+        for key, value in route.items()
+        if key in {"group_wait", "group_interval", "repeat_interval"} and value != "0s"
+    }
+    named = {key: value for key, value in times.items() if key in route}
+    below = [hurried(child, faster, **times) for child in route.get("routes", [])]
+    return route | changed | named | ({"routes": below} if below else {})

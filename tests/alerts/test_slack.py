@@ -183,5 +183,9 @@ def test_no_rule_says_more_than_the_message_has_room_for(rule_test: Path) -> Non
         for expected in case.get("alert_rule_test", []):
             for made in expected["exp_alerts"]:
                 annotations = made["exp_annotations"]
-                told = {key: room[key.removesuffix("_ko")] for key in annotations if key.removesuffix("_ko") in room}
+                told = {
+                    key: room[key.removesuffix("_ko")]
+                    for key in annotations
+                    if key.removesuffix("_ko") in room
+                }
                 assert {key for key, most in told.items() if len(annotations[key]) > most} == set()
