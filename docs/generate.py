@@ -86,51 +86,89 @@ def _metric(row: Metric) -> tuple[str, ...]:
 
 
 def alerts() -> str:
-    """The rules as a page: alerts, the thresholds they compare with, and the series recorded for them."""
-    rules = [
-        (path, rule)
-        for path in sorted(ALERTS.glob("*.rules.yml"))
-        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
-        for rule in group["rules"]
+    """The rules as a page: alerts by file, the thresholds they compare with, and what is recorded for them."""
+    paths = [path for path in sorted(ALERTS.glob("*.rules.yml")) if path.name != "thresholds.rules.yml"]
+    rules = {
+        path: [
+            rule
+            for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+            for rule in group["rules"]
+        ]
+        for path in paths
+    }
+    silenced = _silenced()
+    parts = [
+        "# Alerts",
+        GENERATED.format(source="alerts/*.rules.yml"),
+        (
+            "Each has a runbook (its name leads there) and a rule test (`tests/alerts/<Alert>.test.yml`). "
+            "Alertmanager sends one message for each host and app, and leaves out an alert while its cause "
+            "is told: the column *silent while* names it. While TargetDown fires for a host, all of that "
+            "host's are silent; a critical alert silences its own warning."
+        ),
     ]
-    firing = sorted((rule["alert"], path, rule) for path, rule in rules if "alert" in rule)
-    recorded = [
+    for path in paths:
+        parts += [
+            f"## [{path.name}](../alerts/{path.name})",
+            _head(path),
+            _table(
+                ("alert", "severity", "after", "impact", "silent while"),
+                (_alert(rule, silenced) for rule in rules[path] if "alert" in rule),
+            ),
+        ]
+    recorded = (
         (f"`{rule['record']}`", f"`{rule['expr']}`")
-        for path, rule in rules
-        if "record" in rule and path.name != "thresholds.rules.yml"
-    ]
-    return (
-        "\n\n".join(
-            (
-                "# Alerts",
-                GENERATED.format(source="alerts/*.rules.yml"),
-                (
-                    "Each has a runbook (its name leads there) and a rule test "
-                    "(`tests/alerts/<Alert>.test.yml`). Alertmanager sends one message for each host and app."
-                ),
-                _table(("alert", "severity", "after", "impact", "rule"), itertools.starmap(_alert, firing)),
-                "## Thresholds",
-                (
-                    "Tuned in `alerts/thresholds.rules.yml` and nowhere else: rules and panels read these "
-                    "series."
-                ),
-                _table(("series", "value", "why"), _thresholds()),
-                "## Series recorded for the rules",
-                _table(("series", "expression"), recorded),
-            )
-        )
-        + "\n"
+        for path in paths
+        for rule in rules[path]
+        if "record" in rule
     )
+    parts += [
+        "## Thresholds",
+        (
+            "Tuned in `alerts/thresholds.rules.yml` and nowhere else: rules and panels read these series. For "
+            "a Prometheus of your own: `floodmark rules export DIR --set disk_queue_depth=2`."
+        ),
+        _table(("series", "value", "why"), _thresholds()),
+        "## Series recorded for the rules",
+        _table(("series", "expression"), recorded),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
-def _alert(name: str, path: Path, rule: dict[str, Any]) -> tuple[str, ...]:
+def _head(path: Path) -> str:
+    """What a rule file says of itself: the comment at its top."""
+    lines = itertools.takewhile(
+        lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines()
+    )
+    return " ".join(line.lstrip("# ") for line in lines)
+
+
+def _alert(rule: dict[str, Any], silenced: dict[str, list[str]]) -> tuple[str, ...]:
+    name = rule["alert"]
     return (
         f"[{name}](../alerts/runbooks/{name}.md)",
         rule["labels"]["severity"],
         rule.get("for", "at once"),
         rule["annotations"]["impact"],
-        f"[{path.name}](../alerts/{path.name})",
+        ", ".join(silenced.get(name, ())),
     )
+
+
+def _silenced() -> dict[str, list[str]]:
+    """The causes that silence an alert, by its name: alertmanager.yml's, where it names both."""
+    config = yaml.safe_load(
+        (DOCS.parent / "deploy/alertmanager/alertmanager.yml").read_text(encoding="utf-8")
+    )
+    by_target: dict[str, list[str]] = {}
+    for rule in config["inhibit_rules"]:
+        source, target = (
+            re.findall(r'^alertname =~? "(.+)"$', "\n".join(rule[f"{side}_matchers"]), re.MULTILINE)
+            for side in ("source", "target")
+        )
+        for name in target:
+            for one in name.split("|"):
+                by_target.setdefault(one, []).extend(source[0].split("|"))
+    return by_target
 
 
 def _thresholds() -> Iterable[tuple[str, ...]]:
