@@ -86,7 +86,7 @@ def _metric(row: Metric) -> tuple[str, ...]:
 
 
 def alerts() -> str:
-    """The rules as a page: alerts by file, the thresholds they compare with, and what is recorded for them."""
+    """The rules as a page: alerts by file, the thresholds they compare with, what is recorded for them."""
     paths = [path for path in sorted(ALERTS.glob("*.rules.yml")) if path.name != "thresholds.rules.yml"]
     rules = {
         path: [
@@ -125,8 +125,8 @@ def alerts() -> str:
     parts += [
         "## Thresholds",
         (
-            "Tuned in `alerts/thresholds.rules.yml` and nowhere else: rules and panels read these series. For "
-            "a Prometheus of your own: `floodmark rules export DIR --set disk_queue_depth=2`."
+            "Tuned in `alerts/thresholds.rules.yml` and nowhere else: rules and panels read these series. "
+            "For a Prometheus of your own: `floodmark rules export DIR --set disk_queue_depth=2`."
         ),
         _table(("series", "value", "why"), _thresholds()),
         "## Series recorded for the rules",
