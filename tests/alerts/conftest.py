@@ -143,7 +143,7 @@ class Alertmanager:
     """A running Alertmanager, by its address."""
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
 
     def ready(self) -> bool:
         """Return whether it answers yet."""
@@ -173,7 +173,7 @@ class Alertmanager:
         ]
 
     def _ask(self, method: str, path: str, body: str | None = None) -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
