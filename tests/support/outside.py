@@ -43,8 +43,17 @@ PROXY = (
 # The JVM, by Micrometer (Spring Boot's /actuator/prometheus).
 JVM: dict[str, frozenset[str]] = {}
 
-# PostgreSQL, by postgres_exporter.
-POSTGRES: dict[str, frozenset[str]] = {}
+# PostgreSQL, by postgres_exporter: 0.11.1 and 0.17.1 were run against PostgreSQL 15; of 0.20 collector/*.go and
+# the changelog were read. The first two lost `server` in 0.20; backend_type came in 0.17; the queries are of
+# the collector stat_statements (0.13 on), off unless --collector.stat_statements is given.
+POSTGRES = (
+    _series("server", "pg_settings_max_connections")
+    | _series(
+        "server datname state usename application_name backend_type wait_event_type wait_event",
+        "pg_stat_activity_count",
+    )
+    | _series("datname user queryid", "pg_stat_statements_calls_total", "pg_stat_statements_seconds_total")
+)
 
 # Prometheus and Alertmanager about themselves.
 JUDGES: dict[str, frozenset[str]] = {}
