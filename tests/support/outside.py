@@ -40,8 +40,28 @@ PROXY = (
     | _histogram("server status_class", "proxy_request_duration_seconds")
 )
 
-# The JVM, by Micrometer (Spring Boot's /actuator/prometheus).
-JVM: dict[str, frozenset[str]] = {}
+# The JVM, by Micrometer (Spring Boot's /actuator/prometheus), and the common tag that most set. Names and
+# values: micrometer-core's binder/jvm (JvmGcMetrics, JvmHeapPressureMetrics, JvmMemoryMetrics, JvmMemory) and
+# PrometheusNamingConvention of both Prometheus clients; HikariCP's own MicrometerMetricsTracker.
+JVM = (
+    _series("application", "jvm_gc_live_data_size_bytes", "jvm_gc_max_data_size_bytes")
+    # The same: micrometer pull request 4765 took the unit away, as it was a ratio all along.
+    | _series("application", "jvm_gc_overhead", "jvm_gc_overhead_percent")
+    | _series(
+        "application action cause gc",
+        "jvm_gc_pause_seconds_sum",
+        "jvm_gc_pause_seconds_count",
+        "jvm_gc_pause_seconds_max",
+    )
+    | _series("application area id", "jvm_memory_used_bytes", "jvm_memory_max_bytes")
+    | _series(
+        "application pool",
+        "hikaricp_connections_active",
+        "hikaricp_connections_max",
+        "hikaricp_connections_pending",
+        "hikaricp_connections_timeout_total",
+    )
+)
 
 # PostgreSQL, by postgres_exporter: 0.11.1 and 0.17.1 were run against PostgreSQL 15; of 0.20 collector/*.go and
 # the changelog were read. The first two lost `server` in 0.20; backend_type came in 0.17; the queries are of
