@@ -63,7 +63,7 @@ JVM = (
     )
 )
 
-# PostgreSQL, by postgres_exporter: 0.11.1 and 0.17.1 were run against PostgreSQL 15; of 0.20 collector/*.go and
+# PostgreSQL, by postgres_exporter: 0.11.1 and 0.17.1 run against PostgreSQL 15; of 0.20 collector/*.go and
 # the changelog were read. The first two lost `server` in 0.20; backend_type came in 0.17; the queries are of
 # the collector stat_statements (0.13 on), off unless --collector.stat_statements is given.
 POSTGRES = (
