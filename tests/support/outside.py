@@ -40,11 +40,40 @@ PROXY = (
     | _histogram("server status_class", "proxy_request_duration_seconds")
 )
 
-# The JVM, by Micrometer (Spring Boot's /actuator/prometheus).
-JVM: dict[str, frozenset[str]] = {}
+# The JVM, by Micrometer (Spring Boot's /actuator/prometheus), and the common tag that most set. Names and
+# values: micrometer-core's binder/jvm (JvmGcMetrics, JvmHeapPressureMetrics, JvmMemoryMetrics, JvmMemory) and
+# PrometheusNamingConvention of both Prometheus clients; HikariCP's own MicrometerMetricsTracker.
+JVM = (
+    _series("application", "jvm_gc_live_data_size_bytes", "jvm_gc_max_data_size_bytes")
+    # The same: micrometer pull request 4765 took the unit away, as it was a ratio all along.
+    | _series("application", "jvm_gc_overhead", "jvm_gc_overhead_percent")
+    | _series(
+        "application action cause gc",
+        "jvm_gc_pause_seconds_sum",
+        "jvm_gc_pause_seconds_count",
+        "jvm_gc_pause_seconds_max",
+    )
+    | _series("application area id", "jvm_memory_used_bytes", "jvm_memory_max_bytes")
+    | _series(
+        "application pool",
+        "hikaricp_connections_active",
+        "hikaricp_connections_max",
+        "hikaricp_connections_pending",
+        "hikaricp_connections_timeout_total",
+    )
+)
 
-# PostgreSQL, by postgres_exporter.
-POSTGRES: dict[str, frozenset[str]] = {}
+# PostgreSQL, by postgres_exporter: 0.11.1 and 0.17.1 run against PostgreSQL 15; of 0.20 collector/*.go and
+# the changelog were read. The first two lost `server` in 0.20; backend_type came in 0.17; the queries are of
+# the collector stat_statements (0.13 on), off unless --collector.stat_statements is given.
+POSTGRES = (
+    _series("server", "pg_settings_max_connections")
+    | _series(
+        "server datname state usename application_name backend_type wait_event_type wait_event",
+        "pg_stat_activity_count",
+    )
+    | _series("datname user queryid", "pg_stat_statements_calls_total", "pg_stat_statements_seconds_total")
+)
 
 # Prometheus and Alertmanager about themselves.
 JUDGES: dict[str, frozenset[str]] = {}
