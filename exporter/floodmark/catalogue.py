@@ -96,7 +96,7 @@ _filesystem = partial(Metric, "filesystem", unit="bytes", labels=("device", "fst
 FS_SIZE = _filesystem("node_filesystem_size_bytes", "Size of the file system.")
 FS_FREE = _filesystem("node_filesystem_free_bytes", "Free bytes, root's reserve included.", unshown=_NODE)
 FS_AVAIL = _filesystem("node_filesystem_avail_bytes", "Bytes free to ordinary users.")
-FS_READONLY = _filesystem("node_filesystem_readonly", "1 if mounted read-only.", unit="", unshown=_NODE)
+FS_READONLY = _filesystem("node_filesystem_readonly", "1 if mounted read-only.", unit="")
 FS_ERROR = _filesystem(
     "node_filesystem_device_error", "1 if the file system didn't answer.", unit="", unshown=_NODE
 )
@@ -210,7 +210,6 @@ WORKER_PROPORTIONAL = _worker(
     "gunicorn_worker_proportional_memory_bytes",
     "Memory of the worker with each shared page divided by those who share it; read at most once a minute.",
     unit="bytes",
-    unshown="in sum on the overview; by worker for queries by hand",
 )
 HEAP_USED = _worker(
     "python_heap_used_bytes",
