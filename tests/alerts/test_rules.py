@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from floodmark.gunicorn import verdict
 from tests.alerts.conftest import ALERTS, ROOT
+from tests.support import outside
+from tests.support.promql import selectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,17 +76,21 @@ def test_an_instance_is_the_host_or_the_name_given_to_it(
     assert [found["labels"]["instance"] for found in json.loads(said)] == [instance]
 
 
-def compared() -> list[tuple[str, str]]:
-    """Each threshold with each alert whose rule compares with it."""
-    rules = [
+def rules() -> list[dict[str, Any]]:
+    """Return every rule."""
+    return [
         rule
         for path in sorted(ALERTS.glob("*.rules.yml"))
         for group in yaml.safe_load(path.read_text())["groups"]
         for rule in group["rules"]
     ]
+
+
+def compared() -> list[tuple[str, str]]:
+    """Each threshold with each alert whose rule compares with it."""
     return [
         (threshold, rule["alert"])
-        for rule in rules
+        for rule in rules()
         if "alert" in rule
         for threshold in sorted(set(re.findall(r"scalar\(floodmark:threshold:(\w+)\)", rule["expr"])))
     ]
@@ -108,3 +115,59 @@ def test_a_threshold_out_of_reach_in_its_one_place_silences_the_alert(
         )
         said.append(done.stdout + done.stderr)
     assert any(re.search(r"got:\s*\[\]", words) for words in said), said[0]
+
+
+THRESHOLDS = [
+    rule["record"].removeprefix("floodmark:threshold:")
+    for rule in rules()
+    if rule.get("record", "").startswith("floodmark:threshold:")
+]
+
+
+def test_each_threshold_is_missed_where_it_is_missing() -> None:
+    """absent() has no wildcard; on failure, paste what is printed."""
+    (missing,) = [rule["expr"] for rule in rules() if rule.get("alert") == "ThresholdMissing"]
+    wanted = "\n          or ".join(
+        f'label_replace(absent(floodmark:threshold:{name}), "threshold", "{name}", "", "")'
+        for name in THRESHOLDS
+    )
+    assert missing.split() == wanted.split(), (
+        f"alerts/itself.rules.yml, expr of ThresholdMissing:\n          {wanted}"
+    )
+    given = yaml.safe_load((ROOT / "tests/alerts/ThresholdMissing.test.yml").read_text())["tests"]
+    first, *others = THRESHOLDS
+    lines = "\n".join(f"      - {{series: floodmark:threshold:{name}, values: 1x40}}" for name in others)
+    for test, names in zip(given, (others, THRESHOLDS), strict=True):
+        series = [each["series"].removeprefix("floodmark:threshold:") for each in test["input_series"]]
+        assert series == names, (
+            f"ThresholdMissing.test.yml, input_series (quiet test: {first} before):\n{lines}"
+        )
+
+
+def test_no_cause_of_a_workers_end_is_silent_unless_it_is_wanted() -> None:
+    told = {
+        cause
+        for rule in rules()
+        if "alert" in rule
+        and rule["alert"] not in {"WorkerCrashLoop", "RecycleStorm"}  # they tell no single one
+        for causes in re.findall(r'gunicorn_worker_exits_total{cause=~?"([\w|]+)"}', rule["expr"])
+        for cause in causes.split("|")
+    }
+    # Where gunicorn's log can't be read each recycle is `unknown`; floodmark check and ExporterBlind say so.
+    assert told == set(verdict.CAUSES) - verdict.WANTED - {"unknown"}
+
+
+def test_prometheus_keeps_of_itself_and_of_alertmanager_what_the_rules_ask_for_and_no_more() -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    judged = {
+        scrape["job_name"]: scrape["metric_relabel_configs"]
+        for scrape in config["scrape_configs"]
+        if scrape["job_name"] != "floodmark"
+    }
+    ((keep,), (same,)) = (judged["prometheus"], judged["alertmanager"])
+    assert keep == same
+    assert [name for name in outside.JUDGES if not re.fullmatch(keep["regex"], name)] == []
+    asked = {selector.name for rule in rules() for selector in selectors(rule["expr"])}
+    assert outside.JUDGES.keys() - asked == set()
+    # No wildcard: it keeps nothing else.
+    assert not re.search(r"[.*+]", keep["regex"])

@@ -75,7 +75,15 @@ POSTGRES = (
     | _series("datname user queryid", "pg_stat_statements_calls_total", "pg_stat_statements_seconds_total")
 )
 
-# Prometheus and Alertmanager about themselves.
-JUDGES: dict[str, frozenset[str]] = {}
+# Prometheus and Alertmanager about themselves: /metrics of 2.42 and 0.25, and the sources of 3.x (notifier/,
+# rules/, tsdb/) and of 0.28 and newer (notify/), which add the labels alertmanager, reason and receiver_name.
+# deploy/prometheus/prometheus.yml keeps these names alone (tests/alerts/test_rules.py).
+JUDGES = (
+    _series("alertmanager", "prometheus_notifications_dropped_total")
+    | _series("rule_group", "prometheus_rule_evaluation_failures_total")
+    | _series("", "prometheus_tsdb_compactions_failed_total", "prometheus_tsdb_wal_writes_failed_total")
+    | _series("integration", "alertmanager_notifications_total")
+    | _series("integration reason", "alertmanager_notifications_failed_total")
+)
 
 OUTSIDE = PROMETHEUS | CLOUD | PROXY | JVM | POSTGRES | JUDGES
