@@ -44,8 +44,9 @@ _MILLISECONDS = {
     "w": 604_800_000,
     "y": 31_536_000_000,
 }
-# PromQL before 3.x takes no duration for a number: these seconds of a minute, hour and day are stretches too.
-_STRETCHES = {"60", "3600", "86400"}
+# PromQL before 3.x takes no duration for a number: whole minutes in seconds (120, 3600) are stretches of time
+# too. Rules have no such number that is anything else, for what they compare with are thresholds.
+_MINUTE = 60
 
 _DURATION = r"(?:\d+(?:ms|[smhdwy]))+"
 _ONE = re.compile(r"(\d+)(ms|[smhdwy])")
@@ -161,7 +162,8 @@ def export(text: str, values: Mapping[str, str], language: str, faster: int) -> 
         text: the file.
         values: thresholds that get another value, by name.
         language: of the messages, one of LANGUAGES; a text that isn't there in it stays English.
-        faster: what every duration is divided by; it must divide each to whole milliseconds.
+        faster: what every duration is divided by. One that it doesn't divide to whole milliseconds is rounded
+            down, to 1 ms at the least: no more than "just before" (offset 1s) should be.
     """
     changes: list[Change] = []
     edits: list[_Edit] = []
@@ -177,8 +179,9 @@ def export(text: str, values: Mapping[str, str], language: str, faster: int) -> 
     unspoken, said = _language(text, language)
     edits += said
     if faster > 1:
-        edits += _pace(text, unspoken, _Pace(lambda duration: duration // faster, faster))
-    for edit in sorted(edits, reverse=True):
+        edits += _pace(text, unspoken, _Pace(lambda each: max(min(each, 1), each // faster), faster))
+    # A set, as what stands behind an alias (*name) is met once for each.
+    for edit in sorted(set(edits), reverse=True):
         text = text[: edit.start] + edit.text + text[edit.end :]
     return text, changes
 
@@ -242,7 +245,7 @@ def _language(text: str, language: str) -> tuple[set[int], list[_Edit]]:
 
 
 class _Pace(NamedTuple):
-    """What becomes of a duration (milliseconds to milliseconds), and of the seconds in a minute or hour."""
+    """What becomes of a duration (milliseconds to milliseconds), and what seconds are divided by."""
 
     duration: Callable[[int], int]
     faster: int = 1
@@ -258,9 +261,10 @@ class _Pace(NamedTuple):
     def _token(self, found: re.Match[str]) -> str:
         if found.lastgroup in ("duration", "range"):
             return self.durations(found[0])
-        if found.lastgroup == "number" and found[0] in _STRETCHES:
-            return f"({found[0]} / {self.faster})"
-        return found[0]
+        text = found[0]
+        if found.lastgroup == "number" and text.isdecimal() and int(text) and int(text) % _MINUTE == 0:
+            return f"({text} / {self.faster})"
+        return text
 
     def template(self, text: str) -> str:
         """Change what a text queries."""
@@ -298,7 +302,7 @@ def _pace(text: str, unspoken: set[int], pace: _Pace) -> Iterator[_Edit]:
                 yield from _changed(text, rule.fields["expr"][1], pace.query)
             if "annotations" in rule.fields:
                 for _, value in rule.fields["annotations"][1].value:
-                    if value.start_mark.index not in unspoken:
+                    if isinstance(value, yaml.ScalarNode) and value.start_mark.index not in unspoken:
                         yield from _changed(text, value, pace.template)
 
 

@@ -141,13 +141,15 @@ def _default_language() -> str:
 
 
 def _faster(factor: int, texts: Iterable[str]) -> int:
-    # Prometheus knows nothing shorter than a millisecond, and a rounded window would be another one.
-    most = math.gcd(_INTERVAL, *(duration for text in texts for duration in rules.durations(text)))
+    # Prometheus knows nothing shorter than a millisecond, and a rounded window would be another one. What is
+    # shorter than the interval is no window: `offset 1s` is the sample before this one.
+    windows = {each for text in texts for each in rules.durations(text) if each >= _INTERVAL}
+    most = math.gcd(_INTERVAL, *windows)
     if factor < 1 or most % factor:
         near = sorted((abs(n - factor), n) for n in range(1, most + 1) if most % n == 0)[:2]
         fits = " or ".join(str(n) for n in sorted(n for _, n in near))
         raise config.ConfigError(
-            f"--faster {factor}: every duration must stay a whole number of milliseconds: {fits} would do"
+            f"--faster {factor}: each duration must stay a whole number of milliseconds: {fits} would do"
         )
     return factor
 
