@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import exporter, multiproc, page, recycling, requests, throughput
+from tests.bench import exporter, multiproc, page, recycling, requests, rules, throughput
 from tests.bench.setups import say
 from tests.support.live import ROOT
 
@@ -20,6 +20,7 @@ PARTS = {
     "recycling": recycling,
     "multiprocess": multiproc,
     "exporter": exporter,
+    "rules": rules,
 }
 
 

@@ -75,3 +75,18 @@ def test_it_holds_the_agent_alone_for_an_apps_path(wheel: zipfile.Path) -> None:
     modules = {f"floodmark/agent/{name}" for name in committed("exporter/floodmark/agent", ".py")}
     assert shipped(wheel, "agent", ".py") == modules
     assert not shipped(wheel, "agent", ".pyc")
+
+
+def test_installed_it_exports_its_rules(wheel: zipfile.Path, tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--target", tmp_path / "site", str(wheel.root.filename)], check=True)
+    done = subprocess.run(
+        [tmp_path / "site/bin/floodmark", "rules", "export", tmp_path / "rules"],
+        env={"PYTHONPATH": str(tmp_path / "site")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "rules").iterdir()} == committed("alerts", ".rules.yml")

@@ -1,0 +1,237 @@
+"""The alert rules, for a Prometheus that you have already: floodmark rules export DIR.
+
+    floodmark rules export /etc/prometheus/floodmark --set disk_queue_depth=2
+
+writes every *.rules.yml into the folder (it is made if need be) and says what to type next. Do it again after
+each update of floodmark, with the same flags: the first lines of each file tell them. Files in there that
+floodmark hasn't written are left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import math
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import floodmark
+from floodmark import config, rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+_PACKAGE = Path(floodmark.__file__).parent
+_SUFFIX = ".rules.yml"
+# What a file of ours starts with, whichever version wrote it.
+_OURS = "# Written by floodmark "
+_INTERVAL = 15_000  # milliseconds between two scrapes, and between two evaluations
+_LOOKBACK = 300_000  # milliseconds for which Prometheus takes a sample as the present one
+
+_EXPORT = """\
+Write every *.rules.yml into DIR, for rule_files of a Prometheus from 2.42 on.
+
+All files are written or none. A file of floodmark's that this version has no more is removed, and named; one
+that isn't floodmark's (its first line tells) is never touched.
+
+Examples:
+  floodmark rules export /etc/prometheus/floodmark
+  floodmark rules export /etc/prometheus/floodmark --set rss_creep_bytes='48 * 1024 * 1024'
+  floodmark rules export /tmp/rules --faster 60     # hours in minutes, for a demonstration
+"""
+
+
+class Chosen(NamedTuple):
+    """What the user wants of the rules."""
+
+    values: Mapping[str, str]
+    language: str
+    faster: int
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the one thing to do, and its flags."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    export = actions.add_parser(
+        "export",
+        help="write them into a folder",
+        description=_EXPORT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    export.add_argument("folder", type=Path, metavar="DIR", help="where they go")
+    export.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="NAME=VALUE",
+        help=f"a threshold's value: NAME as in {rules.THRESHOLD}NAME of thresholds.rules.yml, which says what"
+        " each is for; VALUE a number, arithmetic (32 * 1024 * 1024) or +Inf. Once for each threshold",
+    )
+    export.add_argument(
+        "--lang",
+        choices=rules.LANGUAGES,
+        help="of the messages (default: FLOODMARK_LANG, else en)",
+    )
+    export.add_argument(
+        "--faster",
+        type=int,
+        default=1,
+        metavar="N",
+        help="for demonstrations and tests: divide every duration by N; Prometheus must then scrape and"
+        " evaluate every 15 s / N",
+    )
+
+
+def folder() -> Path:
+    """Return where the rules are: in an installed floodmark its data, in a clone alerts/."""
+    data = _PACKAGE / "data/alerts"
+    return data if data.is_dir() else _PACKAGE.parents[1] / "alerts"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write them."""
+    shipped = {path.name: path.read_text("utf-8") for path in sorted(folder().glob(f"*{_SUFFIX}"))}
+    chosen = Chosen(
+        _values(arguments.settings, shipped.values()),
+        arguments.lang or _default_language(),
+        _faster(arguments.faster, shipped.values()),
+    )
+    command = ["floodmark", "rules", "export", str(arguments.folder), *_flags(chosen)]
+    files = {name: _exported(text, chosen, shlex.join(command)) for name, text in shipped.items()}
+    removed = _write(arguments.folder, files)
+    sys.stdout.write("\n".join(_told(arguments.folder, files, removed, chosen)) + "\n")
+    return 0
+
+
+def _values(settings: Sequence[str], texts: Iterable[str]) -> dict[str, str]:
+    known = {name for text in texts for name in rules.thresholds(text)}
+    values: dict[str, str] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        name, value = name.strip().removeprefix(rules.THRESHOLD), value.strip()
+        if not equals:
+            raise config.ConfigError(f"--set {setting}: give it a value, like --set disk_queue_depth=2")
+        if name not in known:
+            nearest = difflib.get_close_matches(name, sorted(known), 1, cutoff=0)[0]
+            raise config.ConfigError(f"--set {setting}: no threshold {name!r}: did you mean {nearest!r}?")
+        if name in values:
+            raise config.ConfigError(f"--set {setting}: {name} is set twice, to {values[name]} before")
+        try:
+            rules.number(value)
+        except ValueError:
+            raise config.ConfigError(
+                f"--set {setting}: {value!r} is no number: give one, or arithmetic like '32 * 1024', or +Inf"
+            ) from None
+        values[name] = value
+    return values
+
+
+def _default_language() -> str:
+    language = os.environ.get(config.ENV_PREFIX + "LANG") or rules.LANGUAGES[0]
+    if language not in rules.LANGUAGES:
+        raise config.ConfigError(
+            f"{config.ENV_PREFIX}LANG must be one of {', '.join(rules.LANGUAGES)}, not {language!r}"
+        )
+    return language
+
+
+def _faster(factor: int, texts: Iterable[str]) -> int:
+    # Prometheus knows nothing shorter than a millisecond, and a rounded window would be another one. What is
+    # shorter than the interval is no window: `offset 1s` is the sample before this one.
+    windows = {each for text in texts for each in rules.durations(text) if each >= _INTERVAL}
+    most = math.gcd(_INTERVAL, *windows)
+    if factor < 1 or most % factor:
+        near = sorted((abs(n - factor), n) for n in range(1, most + 1) if most % n == 0)[:2]
+        fits = " or ".join(str(n) for n in sorted(n for _, n in near))
+        raise config.ConfigError(
+            f"--faster {factor}: each duration must stay a whole number of milliseconds: {fits} would do"
+        )
+    return factor
+
+
+def _flags(chosen: Chosen) -> list[str]:
+    flags = [part for name, value in chosen.values.items() for part in ("--set", f"{name}={value}")]
+    flags += ["--lang", chosen.language]
+    return [*flags, "--faster", str(chosen.faster)] if chosen.faster > 1 else flags
+
+
+def _exported(text: str, chosen: Chosen, command: str) -> str:
+    exported, changes = rules.export(text, chosen.values, chosen.language, chosen.faster)
+    head = [
+        f"{_OURS}{floodmark.__version__}; the next export overwrites it. This one was:",
+        f"#   {command}",
+        *(f"# {change.name} is {change.value}, it was {change.was}." for change in changes),
+    ]
+    if chosen.faster > 1:
+        head.append(
+            f"# All durations are divided by {chosen.faster}: Prometheus must scrape and evaluate every"
+            f" {_INTERVAL // chosen.faster}ms. Messages that name one (15 minutes) tell the old."
+        )
+    return "\n".join((*head, "", exported))
+
+
+def _write(target: Path, files: Mapping[str, str]) -> list[str]:
+    """Write all files or none, and remove those that are ours and gone; return these.
+
+    Raises:
+        ConfigError: it can't be done, or would overwrite what isn't ours.
+    """
+    # Not .rules.yml before they are whole: Prometheus' pattern may match what starts with a dot.
+    waiting = {name: target / f".{name}.{os.getpid()}.new" for name in files}
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        present = sorted(path for path in target.glob(f"*{_SUFFIX}") if path.name in files or _is_ours(path))
+        for path in present:
+            if not _is_ours(path):
+                raise config.ConfigError(
+                    f"{path} is not floodmark's, its first line tells: nothing is written. Choose another"
+                    " DIR, or move it away"
+                )
+        for name, path in waiting.items():
+            path.write_text(files[name], "utf-8")
+        for name, path in waiting.items():
+            path.replace(target / name)
+        removed = [path for path in present if path.name not in files]
+        for path in removed:
+            path.unlink()
+    except OSError as error:
+        for path in waiting.values():
+            with contextlib.suppress(OSError):
+                path.unlink()
+        raise config.ConfigError(
+            f"{error.filename or target}: {error.strerror}: nothing is written"
+        ) from error
+    return [path.name for path in removed]
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return path.is_file() and file.read(len(_OURS)) == _OURS.encode()
+    except OSError:  # what can't be read we haven't written
+        return False
+
+
+def _told(target: Path, files: Mapping[str, str], removed: Sequence[str], chosen: Chosen) -> list[str]:
+    pattern = target.absolute() / f"*{_SUFFIX}"
+    told = [f"Wrote {len(files)} files to {target}: {', '.join(files)}"]
+    told += [f"Removed {name}: floodmark has no such file any more" for name in removed]
+    told += [f"Set {name} = {value}" for name, value in chosen.values.items()]
+    interval = f"{_INTERVAL // chosen.faster}ms" if chosen.faster > 1 else "15s"
+    wanted = ["a scrape job called floodmark", f"scrape_interval and evaluation_interval {interval}"]
+    if chosen.faster > 1:
+        wanted.append(f"the flag --query.lookback-delta={_LOOKBACK // chosen.faster}ms")
+    return [
+        *told,
+        "",
+        "Next:",
+        f"  promtool check rules {shlex.quote(str(pattern.parent))}/*{_SUFFIX}",
+        f"  in prometheus.yml:  rule_files: ['{pattern}']",
+        f"  it needs there:     {', '.join(wanted)}",
+        "  then reload it:     systemctl reload prometheus, or kill -HUP its pid",
+    ]
