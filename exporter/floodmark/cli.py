@@ -9,13 +9,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from floodmark import __version__
-from floodmark.commands import agent_path, check, serve, why
+from floodmark.commands import agent_path, check, serve, slack, why
 from floodmark.config import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = {"serve": serve, "check": check, "why": why, "agent-path": agent_path}
+COMMANDS = {"serve": serve, "check": check, "why": why, "agent-path": agent_path, "slack": slack}
 
 
 def parser() -> argparse.ArgumentParser:
