@@ -58,6 +58,7 @@ class Answer:
     status: int
     body: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    kind: str = "text/html"  # Slack's own, for "ok" too
 
 
 TOO_MANY = Answer(HTTPStatus.TOO_MANY_REQUESTS, "rate_limited", {"Retry-After": "30"})
@@ -132,13 +133,13 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.close_connection = True  # the body may still be on its way
             answer = Answer(HTTPStatus.BAD_REQUEST, "invalid_payload")
-        self._answer(answer.status, answer.body, headers=answer.headers)
+        self._answer(answer.status, answer.body, answer.kind, answer.headers)
 
     def _answer(
         self,
         status: int,
         text: str,
-        kind: str = "text/html",  # Slack's own, for "ok" too
+        kind: str = "text/plain; charset=utf-8",
         headers: Mapping[str, str] | None = None,
     ) -> None:
         body = text.encode()

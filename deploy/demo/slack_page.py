@@ -32,6 +32,10 @@ _DATES = {
     "time_secs": "%H:%M:%S",
     "time": "%H:%M",
 }
+_NEAR = {-1: "yesterday", 0: "today", 1: "tomorrow"}
+# Slack writes dates in the reader's language: who is sent Korean words is taken to read it.
+_DATES_KO = _DATES | dict.fromkeys(("date_short", "date_long", "date"), "%Y년 %-m월 %-d일")
+_NEAR_KO = {-1: "어제", 0: "오늘", 1: "내일"}
 
 # floodmark's own sign, where the sender has none.
 _WAVE = (
@@ -136,11 +140,11 @@ def _date(given: str, text: str) -> str:
     except (ValueError, OverflowError, OSError):
         return _escape(text)
     days = (when.date() - dt.datetime.now(dt.UTC).astimezone().date()).days
-    near = {-1: "yesterday", 0: "today", 1: "tomorrow"}.get(days)
+    dates, near = (_DATES_KO, _NEAR_KO) if re.search("[가-힣]", text) else (_DATES, _NEAR)
     shown = form.partition("^")[0]
-    for token, value in _DATES.items():
+    for token, value in dates.items():
         date = when.strftime(value)
-        shown = shown.replace(f"{{{token}}}", date).replace(f"{{{token}_pretty}}", near or date)
+        shown = shown.replace(f"{{{token}}}", date).replace(f"{{{token}_pretty}}", near.get(days, date))
     return f'<span title="{_escape(text)}">{_escape(shown)}</span>'
 
 
@@ -286,9 +290,10 @@ def _element(one: dict[str, Any]) -> str:
 
 
 def _text(given: object) -> str:
-    """A text object as HTML; only that of type mrkdwn has markup."""
-    marked = isinstance(given, dict) and given.get("type") == "mrkdwn"
-    return mrkdwn(_said(given), formatted=marked)
+    """A text object as HTML; only one of type mrkdwn has markup."""
+    if isinstance(given, dict) and given.get("type") == "mrkdwn":
+        return mrkdwn(_said(given))
+    return emoji(_escape(_said(given)))
 
 
 def _said(given: object) -> str:

@@ -41,6 +41,7 @@ It is a secret, and is never shown. Its file may end in a newline. Exit status 0
 """
 _TIMEOUT = 10.0  # seconds for Slack to answer
 _MOST_BYTES = 1000  # of an answer: Slack's are a word
+_SECRET = 4  # characters: less is no secret
 _SLACK = ("hooks.slack.com", "hooks.slack-gov.com")
 _NEW = "api.slack.com/apps, your app, Incoming Webhooks, Add New Webhook"
 _LIKE = "https://hooks.slack.com/services/T.../B.../..."
@@ -127,15 +128,14 @@ class Webhook(NamedTuple):
     def without(self, text: str) -> str:
         """Return a text, part of which is somebody else's, without what is secret in the address."""
         rest = f"{self.parts.path}?{self.parts.query}"
-        secrets = [
-            self.url,
-            rest,
-            self.parts.path,
-            *re.split("[/?&=]", rest.removeprefix("/services")),
-            self.parts.password or "",
-        ]
-        for secret in sorted({each for each in secrets if len(each) > 3}, key=len, reverse=True):  # noqa: PLR2004  # "api"
-            text = text.replace(secret, "****")
+        # No piece of it that stands in our own words anyway ("hooks", "services"), or that is hardly one.
+        pieces = {
+            each
+            for each in (*re.split("[/?&=]", rest), self.parts.password or "")
+            if len(each) >= _SECRET and each not in _LIKE
+        }
+        for secret in (self.url, rest, self.parts.path, *sorted(pieces, key=len, reverse=True)):
+            text = text.replace(secret, "****") if len(secret) >= _SECRET else text
         return text
 
 
@@ -162,10 +162,10 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         _send(webhook, example(lang, time.time()), proxy)
     except FailedError as error:
-        sys.stderr.write(f"floodmark slack test: {error}\nSent to {where}\n")
+        sys.stderr.write(f"floodmark slack test: {error}\nWebhook: {where}\n")
         status = 1
     else:
-        sys.stdout.write(f"ok: Slack took the example; look into the webhook's channel.\nSent to {where}\n")
+        sys.stdout.write(f"ok: Slack took the example; look into the webhook's channel.\nWebhook: {where}\n")
         status = 0
     out = sys.stderr if status else sys.stdout
     out.writelines(f"Note: {note}\n" for note in _notes(webhook, proxy))
@@ -271,8 +271,8 @@ def example(lang: str, now: float) -> bytes:
         now: Unix time.
     """
     text = Path(__file__).with_name(f"slack_{lang}.json").read_text(encoding="utf-8")
-    shown = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now))
-    text = re.sub(r"<!date\^\d+\^([^|>]*)\|[^>]*>", rf"<!date^{now:.0f}^\1|{shown}>", text)
+    shown = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(int(now)))
+    text = re.sub(r"<!date\^\d+\^([^|>]*)\|[^>]*>", rf"<!date^{int(now)}^\1|{shown}>", text)
     return json.dumps(json.loads(text)).encode()
 
 
