@@ -122,9 +122,9 @@ def test_a_language_there_is_not_is_an_error_of_the_configuration(
 
 def test_each_word_of_slacks_documentation_is_known() -> None:
     words = (
-        "action_prohibited channel_is_archived channel_not_found invalid_payload invalid_token no_active_hooks"
-        " no_service no_service_id no_team no_text posting_to_general_channel_denied rollup_error team_disabled"
-        " too_many_attachments user_not_found"
+        "action_prohibited channel_is_archived channel_not_found invalid_payload invalid_token"
+        " no_active_hooks no_service no_service_id no_team no_text posting_to_general_channel_denied rollup_error"
+        " team_disabled too_many_attachments user_not_found"
     )
     assert set(words.split()) <= slack.ANSWERS.keys()
 
