@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -123,8 +124,8 @@ def test_a_language_there_is_not_is_an_error_of_the_configuration(
 def test_each_word_of_slacks_documentation_is_known() -> None:
     words = (
         "action_prohibited channel_is_archived channel_not_found invalid_payload invalid_token"
-        " no_active_hooks no_service no_service_id no_team no_text posting_to_general_channel_denied rollup_error"
-        " team_disabled too_many_attachments user_not_found"
+        " no_active_hooks no_service no_service_id no_team no_text posting_to_general_channel_denied"
+        " rollup_error team_disabled too_many_attachments user_not_found"
     )
     assert set(words.split()) <= slack.ANSWERS.keys()
 
@@ -311,6 +312,16 @@ def test_a_file_may_end_in_a_newline(
     status, out, _ = at("", "--webhook-file", str(file))
     assert status == 0
     assert out.endswith(f"/****, from --webhook-file {file}\n")
+    assert len(page.messages) == 1
+
+
+def test_the_address_may_come_from_standard_input(
+    page: stand_in.Page, url: str, at: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(f"{url}\n".encode())))
+    status, out, _ = at("", "--webhook-file", "-")
+    assert status == 0
+    assert out.endswith("/****, from --webhook-file -\n")
     assert len(page.messages) == 1
 
 

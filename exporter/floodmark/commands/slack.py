@@ -32,7 +32,7 @@ Send one example message to the Slack webhook, and say what Slack answered and w
 The message is what Alertmanager sends for a worker killed for memory, marked as an example. The webhook's
 address is taken from the first of these that is set:
 
-  --webhook-file FILE     a file that holds it
+  --webhook-file FILE     a file that holds it; - is standard input
   SLACK_WEBHOOK_FILE      the same: what docker compose hands to Alertmanager
   SLACK_WEBHOOK_URL       the address itself: what `make demo` takes
 
@@ -147,7 +147,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description=_TEST,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    test.add_argument("--webhook-file", metavar="FILE", help="file that holds the webhook's address")
+    test.add_argument(
+        "--webhook-file", metavar="FILE", help="file that holds the webhook's address, - for standard input"
+    )
     test.add_argument("--lang", metavar="LANG", help=config.FIELDS["lang"].metadata["doc"] + " (default: en)")
 
 
@@ -197,6 +199,8 @@ def _read(path: str, name: str) -> str:
     if re.match("https?:", path):
         raise config.ConfigError(f"{name} wants a file that holds the address, not the address itself")
     try:
+        if path == "-":
+            return sys.stdin.buffer.read(_MOST_BYTES * 10).decode()
         with Path(path).open("rb") as file:
             return file.read(_MOST_BYTES * 10).decode()
     except OSError as error:
