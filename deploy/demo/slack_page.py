@@ -1,7 +1,8 @@
 """Slack messages as HTML, looking as they would in Slack.
 
-Follows https://api.slack.com/reference/surfaces/formatting (mrkdwn) and
-https://api.slack.com/reference/messaging/attachments.
+Follows https://docs.slack.dev/messaging/formatting-message-text (mrkdwn),
+https://docs.slack.dev/legacy/legacy-messaging/legacy-secondary-message-attachments and
+https://docs.slack.dev/reference/block-kit; of blocks those that slack_rules.py takes.
 The texts come from alerts, that is from anywhere: nothing of them reaches the page unescaped.
 """
 
@@ -31,6 +32,10 @@ _DATES = {
     "time_secs": "%H:%M:%S",
     "time": "%H:%M",
 }
+_NEAR = {-1: "yesterday", 0: "today", 1: "tomorrow"}
+# Slack writes dates in the reader's language: who is sent Korean words is taken to read it.
+_DATES_KO = _DATES | dict.fromkeys(("date_short", "date_long", "date"), "%Y년 %-m월 %-d일")
+_NEAR_KO = {-1: "어제", 0: "오늘", 1: "내일"}
 
 # floodmark's own sign, where the sender has none.
 _WAVE = (
@@ -135,11 +140,11 @@ def _date(given: str, text: str) -> str:
     except (ValueError, OverflowError, OSError):
         return _escape(text)
     days = (when.date() - dt.datetime.now(dt.UTC).astimezone().date()).days
-    near = {-1: "yesterday", 0: "today", 1: "tomorrow"}.get(days)
+    dates, near = (_DATES_KO, _NEAR_KO) if re.search("[가-힣]", text) else (_DATES, _NEAR)
     shown = form.partition("^")[0]
-    for token, value in _DATES.items():
+    for token, value in dates.items():
         date = when.strftime(value)
-        shown = shown.replace(f"{{{token}}}", date).replace(f"{{{token}_pretty}}", near or date)
+        shown = shown.replace(f"{{{token}}}", date).replace(f"{{{token}_pretty}}", near.get(days, date))
     return f'<span title="{_escape(text)}">{_escape(shown)}</span>'
 
 
@@ -174,16 +179,23 @@ def _message(message: Message) -> str:
     when = time.localtime(message.time)
     name = str(payload.get("username") or "incoming-webhook")
     icon = html.escape(emoji(str(payload.get("icon_emoji") or ""))) or _WAVE
-    text = f'<div class="text">{mrkdwn(str(payload["text"]))}</div>' if payload.get("text") else ""
+    blocks = _blocks(payload.get("blocks"))
+    # Where there are blocks the text is for the notification alone.
+    text = (
+        f'<div class="text">{mrkdwn(str(payload["text"]))}</div>'
+        if payload.get("text") and not blocks
+        else ""
+    )
     attachments = "".join(
-        _attachment(one, f"{message.number}-{place}") for place, one in enumerate(payload["attachments"])
+        _attachment(one, f"{message.number}-{place}")
+        for place, one in enumerate(_dicts(payload.get("attachments")))
     )
     return f"""<article id="m{message.number}">
   <div class="avatar" aria-hidden="true">{icon}</div>
   <div class="body">
     <div class="head"><b>{html.escape(name)}</b> <span class="app">APP</span>
       <time datetime="{time.strftime("%FT%T%z", when)}">{time.strftime("%H:%M:%S", when)}</time></div>
-    {text}{attachments}
+    {text}{blocks}{attachments}
   </div>
 </article>"""
 
@@ -207,6 +219,7 @@ def _attachment(one: dict[str, Any], place: str) -> str:
         f'<div class="title">{title}</div>' if title else "",
         _folded(part("text"), str(one.get("text") or ""), place),
         f'<dl class="fields">{fields}</dl>' if fields else "",
+        _blocks(one.get("blocks")),
         f'<div class="actions">{buttons}</div>' if buttons else "",
         f'<div class="footer">{mrkdwn(str(one["footer"]), formatted=False)}</div>'
         if one.get("footer")
@@ -242,6 +255,56 @@ def _button(action: dict[str, Any]) -> str:
         return ""
     style = {"primary": "primary", "danger": "danger"}.get(str(action.get("style")), "plain")
     return _anchor(str(action["url"]), emoji(_escape(str(action.get("text") or ""))), f"button {style}")
+
+
+def _blocks(given: object) -> str:
+    return "".join(map(_block, _dicts(given)))
+
+
+def _block(block: dict[str, Any]) -> str:
+    kind = block.get("type")
+    elements = _dicts(block.get("elements"))
+    if kind == "divider":
+        return "<hr>"
+    if kind == "header":
+        return f'<div class="header">{_text(block.get("text"))}</div>'
+    if kind == "image":
+        return f'<div class="text">{_image(block)}</div>'
+    if kind == "actions":
+        return f'<div class="actions">{"".join(map(_element, elements))}</div>'
+    if kind == "context":
+        return f'<div class="footer">{" ".join(map(_element, elements))}</div>'
+    fields = "".join(f'<div class="short">{_text(field)}</div>' for field in _dicts(block.get("fields")))
+    accessory = _element(block["accessory"]) if isinstance(block.get("accessory"), dict) else ""
+    return f"""<div class="section"><div class="text">{_text(block.get("text"))}</div>{accessory}</div>
+      {f'<dl class="fields">{fields}</dl>' if fields else ""}"""
+
+
+def _element(one: dict[str, Any]) -> str:
+    """What stands in a row or beside a section: a button, an image or a text."""
+    if one.get("type") == "image":
+        return _image(one)
+    if one.get("type") == "button":
+        return _button(one | {"text": _said(one.get("text"))})
+    return _text(one)
+
+
+def _text(given: object) -> str:
+    """A text object as HTML; only one of type mrkdwn has markup."""
+    if isinstance(given, dict) and given.get("type") == "mrkdwn":
+        return mrkdwn(_said(given))
+    return emoji(_escape(_said(given)))
+
+
+def _said(given: object) -> str:
+    return str(given.get("text") or "") if isinstance(given, dict) else ""
+
+
+def _image(one: dict[str, Any]) -> str:
+    """What an image shows, in words: the page fetches nothing from elsewhere."""
+    said = _escape(str(one.get("alt_text") or ""))
+    address = str(one.get("image_url"))
+    return f"🖼 {_anchor(address, said) if re.match(r'https?://', address) else said}"
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:

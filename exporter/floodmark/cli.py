@@ -9,13 +9,20 @@ import sys
 from typing import TYPE_CHECKING
 
 from floodmark import __version__
-from floodmark.commands import agent_path, check, rules, serve, why
+from floodmark.commands import agent_path, check, rules, serve, slack, why
 from floodmark.config import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = {"serve": serve, "check": check, "why": why, "rules": rules, "agent-path": agent_path}
+COMMANDS = {
+    "serve": serve,
+    "check": check,
+    "why": why,
+    "rules": rules,
+    "slack": slack,
+    "agent-path": agent_path,
+}
 
 
 def parser() -> argparse.ArgumentParser:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 ENV_PREFIX = "FLOODMARK_"
+LANGUAGES = ("en", "ko")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _MAX_PORT = 65535
 
@@ -182,6 +183,12 @@ class Config:
     )
     log_format: str = _setting(_one_of(FORMATS), "logfmt or json", default="logfmt")
     log_level: str = _setting(_one_of(LOG_LEVELS), "debug, info, warning or error", default="info")
+    lang: str = _setting(
+        _one_of(LANGUAGES),
+        "en or ko: language of the Slack messages, for `floodmark slack test`; compose and the demo read it"
+        " from the environment",
+        default="en",
+    )
     apps: Mapping[str, App] = _setting(
         _apps, "settings of single apps, by their label; in the file only", default_factory=dict
     )

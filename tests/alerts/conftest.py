@@ -1,9 +1,8 @@
-"""The real promtool, Alertmanager and amtool, and a webhook as strict as Slack's."""
+"""The real promtool, Alertmanager and amtool, and a webhook that is stricter than Slack's."""
 
 from __future__ import annotations
 
 import http.client
-import http.server
 import json
 import os
 import queue
@@ -18,7 +17,7 @@ import pytest
 import yaml
 
 from deploy.alertmanager import variants
-from deploy.demo import servers
+from deploy.demo import servers, slack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "alerts"
 SHIPPED = ROOT / "deploy" / "alertmanager"
 
-# What the message is held to; Slack itself cuts or refuses somewhat beyond.
+# What the message is held to; Slack itself cuts or refuses beyond that (deploy/demo/slack_rules.py).
 _MOST_CHARACTERS = {"title": 150, "fallback": 300, "text": 2000}
 
 
@@ -47,37 +46,25 @@ def program() -> Callable[[str], Path]:
     return find
 
 
-class Webhook(http.server.ThreadingHTTPServer):
-    """An incoming webhook: keeps what it takes, answers as Slack does (200 ok, 400 invalid_payload)."""
-
-    daemon_threads = True
+class Webhook(slack.Page):
+    """The demo's stand-in for Slack, with a queue, and stricter: what is told must fit a phone."""
 
     def __init__(self) -> None:
-        self.refused: list[bytes] = []
         self._taken: queue.Queue[dict[str, Any]] = queue.Queue()
         self._beats: queue.Queue[float] = queue.Queue()
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), lambda message: self._taken.put(message.payload))
 
     @property
     def url(self) -> str:
         """Its address, of the kind that is a secret."""
-        return f"http://127.0.0.1:{self.server_port}/services/T0/B0/secret"
+        return f"http://127.0.0.1:{self.server_port}{slack.WEBHOOK}"
 
-    def take(self, body: bytes) -> bool:
-        """Keep a payload; False if Slack would not. What Alertmanager's own webhook sends is a heartbeat."""
+    def receive(self, path: str, body: bytes, content_type: str) -> slack.Answer:
+        """Take it as Slack would. What Alertmanager's own webhook sends is a heartbeat."""
         if b'"groupKey"' in body:
             self._beats.put(time.monotonic())
-            return True
-        try:
-            attachment = json.loads(body)["attachments"][0]
-            fits = all(0 < len(attachment[field]) <= most for field, most in _MOST_CHARACTERS.items())
-        except (ValueError, LookupError, TypeError):
-            fits = False
-        if fits:
-            self._taken.put(attachment)
-        else:
-            self.refused.append(body)
-        return fits
+            return slack.Answer(200, "ok")
+        return super().receive(path, body, content_type)
 
     def beat(self) -> float:
         """Wait for the next heartbeat and return when it came, in seconds of the monotonic clock.
@@ -91,33 +78,30 @@ class Webhook(http.server.ThreadingHTTPServer):
             raise AssertionError("no heartbeat came") from None
 
     def next(self, title: str = "[") -> dict[str, Any]:
-        """Return the next attachment whose title starts like this; half a minute is reached only without.
+        """Return the attachment of the next message whose title starts like this.
 
         Alertmanager doesn't wait for the rest of a group whose first alert is older than group_wait, so what
         is posted together may come as two messages, of which the second has all.
 
         Raises:
-            AssertionError: none came.
+            AssertionError: none came within half a minute, or it isn't what fits a phone.
         """
-        try:
-            while not (attachment := self._taken.get(timeout=30))["title"].startswith(title):
-                pass
-        except queue.Empty:
-            raise AssertionError(f"no message {title} came; refused: {self.refused[:1]}") from None
+        attachment: dict[str, Any] = self.payload(title)["attachments"][0]
         return attachment
 
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    server: Webhook
-
-    def do_POST(self) -> None:
-        taken = self.server.take(self.rfile.read(int(self.headers["Content-Length"])))
-        self.send_response(200 if taken else 400)
-        self.end_headers()
-        self.wfile.write(b"ok" if taken else b"invalid_payload")
-
-    def log_message(self, *_args: object) -> None:
-        """Say nothing."""
+    def payload(self, title: str = "[") -> dict[str, Any]:
+        """Return all of that message, as `next`."""
+        while True:
+            try:
+                payload = self._taken.get(timeout=30)
+            except queue.Empty:
+                words = [word for word, _ in self.refused]
+                raise AssertionError(f"no message {title} came; refused: {words}") from None
+            (attachment,) = payload["attachments"]
+            for part, most in _MOST_CHARACTERS.items():
+                assert 0 < len(attachment[part]) <= most, attachment[part]
+            if attachment["title"].startswith(title):
+                return payload
 
 
 @pytest.fixture
@@ -185,11 +169,11 @@ class Alertmanager:
 
 
 @pytest.fixture
-def alertmanager(program: Callable[[str], Path], tmp_path: Path) -> Iterator[Callable[[Path], Alertmanager]]:
+def alertmanager(program: Callable[[str], Path], tmp_path: Path) -> Iterator[Callable[..., Alertmanager]]:
     """Return a function that starts Alertmanager on a configuration and waits until it answers."""
     running: list[subprocess.Popen[bytes]] = []
 
-    def start(configuration: Path) -> Alertmanager:
+    def start(configuration: Path, external_url: str = "http://localhost:9093") -> Alertmanager:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         log = tmp_path / "alertmanager.log"
@@ -201,6 +185,8 @@ def alertmanager(program: Callable[[str], Path], tmp_path: Path) -> Iterator[Cal
                         f"--config.file={configuration}",
                         f"--storage.path={tmp_path / 'data'}",
                         f"--web.listen-address=127.0.0.1:{port}",
+                        f"--web.external-url={external_url}",
+                        "--web.route-prefix=/",
                         "--cluster.listen-address=",
                     ],
                     stdout=output,
