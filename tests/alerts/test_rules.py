@@ -126,6 +126,7 @@ THRESHOLDS = [
 
 def test_each_threshold_is_missed_where_it_is_missing() -> None:
     """absent() has no wildcard; on failure, paste what is printed."""
+    assert len(set(THRESHOLDS)) == len(THRESHOLDS), "a threshold is recorded twice"
     (missing,) = [rule["expr"] for rule in rules() if rule.get("alert") == "ThresholdMissing"]
     wanted = "\n          or ".join(
         f'label_replace(absent(floodmark:threshold:{name}), "threshold", "{name}", "", "")'
