@@ -352,7 +352,8 @@ def _listed(counts: Mapping[str, int]) -> str:
 def _means(looks: Iterable[Sequence[Cost]]) -> list[Cost]:
     """Return each group or rule once, with its mean, the costliest first."""
     means = [
-        each[0]._replace(seconds=statistics.fmean(cost.seconds for cost in each))
+        # 0 is what has not been evaluated yet: a group of minutes.
+        each[0]._replace(seconds=statistics.fmean([cost.seconds for cost in each if cost.seconds] or [0.0]))
         for each in zip(*looks, strict=True)
     ]
     return sorted(means, key=lambda cost: cost.share, reverse=True)
