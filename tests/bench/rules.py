@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import math
 import shutil
 import statistics
 import subprocess
@@ -28,7 +29,7 @@ from tests.bench.setups import memory_folder, say
 from tests.support.live import ROOT, free_port, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 HEADING = "The rules in Prometheus"
@@ -40,6 +41,9 @@ FIRST = 30.0  # seconds of that
 WARM, MEASURED = 35.0, 120.0  # seconds
 SAMPLES = 3_000_000  # of history; where it would be more the step is longer
 BLOCK = 7200  # seconds of a block of Prometheus' storage
+SOON = 10.0  # seconds that it takes to read the last block in and to start
+NEAR = 120.0  # seconds from now that a recorded value is a time in
+SMALL = 1000.0  # a gauge up to here may be a state
 COSTLY = 5  # rules that are named
 
 
@@ -71,11 +75,10 @@ class Cost(NamedTuple):
 
 
 class History(NamedTuple):
-    """What was there before: how many samples, by how much the step was too long, what no series matched."""
+    """What was there before: how many samples, and by how much their step is longer than the true one."""
 
     samples: int
     coarser: int
-    unmatched: Sequence[str]
 
 
 def measure() -> Section:
@@ -85,7 +88,7 @@ def measure() -> Section:
     with memory_folder() as folder:
         page = hosts.page(folder, WORKERS, [window.selector for window in windows])
         with hosts.serving(page) as port:
-            history = _history(folder, port, texts, windows)
+            history = _history(folder, port, texts, windows, page)
             say(f"rules: {history.samples:,} samples of history; {WARM + MEASURED:g} s of evaluation")
             (folder / "rules").mkdir()
             for name, text in texts.items():
@@ -96,7 +99,7 @@ def measure() -> Section:
                 _prometheus(folder / "with", port, rules=folder / "rules") as ruled,
             ):
                 time.sleep(WARM)
-                return _section(page, history, ruled, bare)
+                return _section(page, history, windows, ruled, bare)
 
 
 class Prometheus(NamedTuple):
@@ -216,72 +219,75 @@ def _selected(node: object, back: float) -> Iterator[tuple[promql_parser.VectorS
         yield from _selected(getattr(node, name, None), back)
 
 
-def _history(folder: Path, port: int, texts: Mapping[str, str], windows: Sequence[Window]) -> History:
+def _history(
+    folder: Path, port: int, texts: Mapping[str, str], windows: Sequence[Window], page: hosts.Page
+) -> History:
     """Write the history of every series that rules look back on into folder/with, as blocks of Prometheus."""
+    back, values = _looked_back_on(folder, port, texts, windows)
+    wanted = sum(window.back / window.step for window in back.values())
+    coarser = max(1, math.ceil(wanted / SAMPLES))
+    now, file, samples = time.time(), folder / "block", 0
+    oldest = now - max(window.back for window in back.values())
+    pasts = {series: _past(*value, page, now) for series, value in values.items()}
+    for block in range(int(oldest // BLOCK), int(now // BLOCK) + 1):
+        # The last one ends a moment from now: no gap until the first scrape, as a gap is told by an alert.
+        end = min((block + 1) * BLOCK, time.time() + SOON)
+        with file.open("w") as out:
+            for series, window in back.items():
+                step, past = window.step * coarser, pasts[series]
+                steps = range(math.ceil(max(block * BLOCK, now - window.back) / step), math.ceil(end / step))
+                samples += len(steps)
+                out.writelines(f"{series} {past(each * step - now)!r} {each * step:.0f}\n" for each in steps)
+            out.write("# EOF\n")
+        promtool = [str(servers.find("promtool")), "tsdb", "create-blocks-from", "openmetrics", "-q"]
+        done = subprocess.run(
+            [*promtool, str(file), str(folder / "with")], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    file.unlink()
+    return History(samples, coarser)
+
+
+def _looked_back_on(
+    folder: Path, port: int, texts: Mapping[str, str], windows: Sequence[Window]
+) -> tuple[dict[str, Window], dict[str, tuple[str, float]]]:
+    """Return each such series with its longest window, and with its name on the page and its value."""
     fast = folder / "fast"
     fast.mkdir()
     for name, text in texts.items():
         (fast / name).write_text(export(text, {}, "en", FASTER)[0])
     say(f"rules: {FIRST:g} s to see which series they record")
     back: dict[str, Window] = {}
-    values: dict[str, float] = {}
-    unmatched = set()
+    values: dict[str, tuple[str, float]] = {}
     with _prometheus(folder / "first", port, rules=fast, interval=INTERVAL / FASTER) as first:
         time.sleep(FIRST)
         for window in windows:
-            found = first.query(window.query)
-            if not found:
-                unmatched.add(window.query)
-            for labels, value in found:
-                series = hosts.written(labels.pop("__name__"), labels)
-                if window.back > (back[series].back if series in back else 0):
+            for labels, value in first.query(window.query) if window.back else ():
+                name = labels.pop("__name__")
+                series = hosts.written(name, labels)
+                if series not in back or window.back > back[series].back:
                     back[series] = window
-                    values[series] = value
-    wanted = sum(window.back / window.step for window in back.values())
-    coarser = max(1, -int(-wanted // SAMPLES))
-    now = time.time()
-    oldest = now - max(window.back for window in back.values())
-    target, file = folder / "with", folder / "block"
-    samples = 0
-    for block in range(int(oldest // BLOCK), int(now // BLOCK) + 1):
-        with file.open("w") as out:
-            for series, window in back.items():
-                step = window.step * coarser
-                start = max(block * BLOCK, now - window.back)
-                end = min((block + 1) * BLOCK, now)
-                # As at a scrape: whole steps before now.
-                steps = range(int((now - end) / step) + 1, int((now - start) / step) + 1)
-                value = values[series]
-                samples += len(steps)
-                out.writelines(
-                    f"{series} {_then(value, back_by * step)!r} {now - back_by * step:.3f}\n"
-                    for back_by in reversed(steps)
-                )
-            out.write("# EOF\n")
-        command = [
-            str(servers.find("promtool")),
-            "tsdb",
-            "create-blocks-from",
-            "openmetrics",
-            "-q",
-            str(file),
-            str(target),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    file.unlink()
-    return History(samples, coarser, sorted(unmatched))
+                    own = {key: text for key, text in labels.items() if key not in ("job", "instance")}
+                    values[series] = hosts.written(name, own), value
+    return back, values
 
 
-def _then(value: float, seconds: float) -> float:
-    """Return a value of the past: a little less, so that counters have grown and gauges have moved."""
-    return value * (1 - seconds * 1e-7)
+def _past(name: str, value: float, page: hosts.Page, now: float) -> Callable[[float], float]:
+    """Return the value so many seconds from now: at the page's pace, or a clock's, or about the same."""
+    pace = page.series[name][1] if name in page.series else float(abs(value - now) < NEAR)
+    if pace:
+        return lambda seconds: max(0.0, value + pace * seconds)
+    # Large gauges never stand still, and what stands still is cheaper to read.
+    noise = 1e-4 if abs(value) > SMALL else 0
+    return lambda seconds: value * (1 + noise * (int(seconds) % 7))
 
 
 # --- Measuring
 
 
-def _section(page: hosts.Page, history: History, ruled: Prometheus, bare: Prometheus) -> Section:
+def _section(
+    page: hosts.Page, history: History, windows: Sequence[Window], ruled: Prometheus, bare: Prometheus
+) -> Section:
     before, started = (ruled.cpu(), bare.cpu()), time.monotonic()
     looks = []
     while time.monotonic() < started + MEASURED:
@@ -298,6 +304,8 @@ def _section(page: hosts.Page, history: History, ruled: Prometheus, bare: Promet
     firing = {
         labels["alertname"]: int(value) for labels, value in ruled.query("count by (alertname) (ALERTS)")
     }
+    queries = sorted({window.query for window in windows})
+    unmatched = [query for query in queries if not ruled.query(f"count({query})")]
     groups = _means(groups for groups, _ in looks)
     rules = _means(rules for _, rules in looks)
     wall = sum(group.share for group in groups)
@@ -315,7 +323,7 @@ def _section(page: hosts.Page, history: History, ruled: Prometheus, bare: Promet
         f"Two Prometheus side by side for {passed:.0f} s: {with_rules:.2f} % of a core with the rules, "
         f"{without:.2f} % without.\nBy the wall's clock evaluation took {wall:.2f} % of the time.\n"
         f"Active alerts meanwhile: {_listed(firing)}.\nSelectors of rules without a series: "
-        f"{', '.join(f'`{query}`' for query in history.unmatched) or 'none'}.\n\n"
+        f"{', '.join(f'`{query}`' for query in unmatched) or 'none'}.\n\n"
     )
     by_group = table(
         ("group", "rules", "every", "an evaluation", "% of the time"),
@@ -344,7 +352,8 @@ def _listed(counts: Mapping[str, int]) -> str:
 def _means(looks: Iterable[Sequence[Cost]]) -> list[Cost]:
     """Return each group or rule once, with its mean, the costliest first."""
     means = [
-        each[0]._replace(seconds=statistics.fmean(cost.seconds for cost in each))
+        # 0 is what has not been evaluated yet: a group of minutes.
+        each[0]._replace(seconds=statistics.fmean([cost.seconds for cost in each if cost.seconds] or [0.0]))
         for each in zip(*looks, strict=True)
     ]
     return sorted(means, key=lambda cost: cost.share, reverse=True)
