@@ -47,12 +47,21 @@ def program() -> Callable[[str], Path]:
 
 
 class Webhook(slack.Page):
-    """The demo's stand-in for Slack, with a queue, and stricter: what is told must fit a phone."""
+    """The demo's stand-in for Slack, with a queue, and stricter: what is told must fit a phone.
+
+    Attributes:
+        told: each attachment so far and when it came, in seconds of the monotonic clock.
+    """
 
     def __init__(self) -> None:
+        self.told: list[tuple[float, dict[str, Any]]] = []
         self._taken: queue.Queue[dict[str, Any]] = queue.Queue()
         self._beats: queue.Queue[float] = queue.Queue()
-        super().__init__(("127.0.0.1", 0), lambda message: self._taken.put(message.payload))
+        super().__init__(("127.0.0.1", 0), self._keep)
+
+    def _keep(self, message: slack.Message) -> None:
+        self.told += [(time.monotonic(), attachment) for attachment in message.payload["attachments"]]
+        self._taken.put(message.payload)
 
     @property
     def url(self) -> str:

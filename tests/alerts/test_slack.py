@@ -307,6 +307,24 @@ def test_the_newest_of_the_worst_leads_whoever_wrote_it(
 
 
 @live
+def test_what_a_worker_was_doing_is_told_in_korean_where_the_words_are_ours(
+    shipped: Path, alertmanager: Start, webhook: Webhook
+) -> None:
+    shipped.write_text(shipped.read_text().replace("languages/en.tmpl", "languages/ko.tmpl"))
+    running = alertmanager(shipped)
+    told = {
+        "a request": "요청 1건",
+        "a DELETE request": "DELETE 요청",
+        "3 requests": "요청 3건",
+        "totals (shop/reports.py:40)": "totals (shop/reports.py:40)",
+    }
+    for doing, korean in told.items():
+        made = alert("oom", instance=f"host-{len(doing)}")
+        running.post(made | {"annotations": made["annotations"] | {"doing": doing}})
+        assert webhook.next()["text"].splitlines()[2] == f"*마지막 워커가 처리하던 작업:* {korean}"
+
+
+@live
 def test_a_webhook_that_is_busy_gets_the_message_later(
     shipped: Path, alertmanager: Start, webhook: Webhook
 ) -> None:
