@@ -152,7 +152,7 @@ def told(
         began = played.begin() + BEFORE / FASTER
         time.sleep((END + 20 * 60) / FASTER)
     return [
-        Told((when - began) * FASTER, message["title"], message["text"]) for when, message in webhook.messages
+        Told((when - began) * FASTER, message["title"], message["text"]) for when, message in webhook.told
     ]
 
 

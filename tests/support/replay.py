@@ -104,10 +104,7 @@ class Prometheus:
 
     def remember(self, story: Story, seconds: float, rules: list[Path]) -> None:
         """Give it the last seconds (of the wall's clock) before the story, and what rules record of them."""
-        every = story.every / 1000
-        self._write_history(
-            story, [time.time() - step * every for step in range(int(seconds / every), 0, -1)]
-        )
+        self._write_history(story, seconds)
         self.start({})
         end = time.time()
         self._run(
