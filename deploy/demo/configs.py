@@ -37,19 +37,23 @@ def prometheus(shipped: Path, rules: Path, targets: dict[str, str]) -> str:
     return yaml.safe_dump(config, sort_keys=False)
 
 
-def alertmanager(shipped: Path, webhook_file: Path) -> str:
+def alertmanager(shipped: Path, webhook_file: Path, language: str) -> str:
     """The shipped Alertmanager configuration with another webhook, no heartbeat and hardly any delay.
 
     Args:
         shipped: the alertmanager.yml to start from; its templates stay where they are.
         webhook_file: the file that has the Slack webhook's address.
+        language: of the messages: a file of languages/ by its name.
     """
     config = variants.variant(yaml.safe_load(shipped.read_text(encoding="utf-8")), ["slack"])
     everywhere = config.setdefault("global", {})
     everywhere.pop("slack_api_url", None)
     everywhere["slack_api_url_file"] = str(webhook_file)
     # Relative paths are relative to the configuration's own folder, and this one gets a folder elsewhere.
-    config["templates"] = [str(shipped.parent / template) for template in config.get("templates", [])]
+    config["templates"] = [
+        str(shipped.parent / template.replace("languages/en.", f"languages/{language}."))
+        for template in config.get("templates", [])
+    ]
     for receiver in config["receivers"]:
         for slack in receiver.get("slack_configs", []):
             slack.pop("api_url_file", None)

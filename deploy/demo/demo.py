@@ -35,6 +35,7 @@ from prometheus_client.parser import text_string_to_metric_families  # noqa: E40
 from deploy.demo import configs, memory_cgroup, servers, slack, traffic  # noqa: E402  # same
 from deploy.demo.part import Part, stop  # noqa: E402  # same
 from deploy.demo.ports import BusyError, Ports  # noqa: E402  # same
+from floodmark.config import LANGUAGES  # noqa: E402  # same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,15 +65,17 @@ class Demo:
         app: what the app is called.
         folder: where they keep their files; removed by the caller.
         webhook: the Slack webhook to use, None for the local page.
+        language: of the messages, en or ko.
     """
 
-    def __init__(self, ports: Ports, app: str, folder: Path, webhook: str | None) -> None:
+    def __init__(self, ports: Ports, app: str, folder: Path, webhook: str | None, language: str) -> None:
         self.ports = ports
         self.app = app
         self.parts: list[Part] = []
         self.stopping = threading.Event()
         self._folder = folder
         self._webhook = webhook
+        self._language = language
         self._messages = "" if webhook else f"http://127.0.0.1:{ports.slack}"
         self._cgroup: MemoryCgroup | None = None
         self._exporter: Part
@@ -209,7 +212,9 @@ class Demo:
         say("Starting Alertmanager")
         shipped = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
         config = self._folder / "alertmanager.yml"
-        config.write_text(configs.alertmanager(shipped, self._folder / "webhook"), encoding="utf-8")
+        config.write_text(
+            configs.alertmanager(shipped, self._folder / "webhook", self._language), encoding="utf-8"
+        )
         self._start_part(
             "Alertmanager",
             [
@@ -273,7 +278,7 @@ class Demo:
         """It has scraped, has the rules, and knows Alertmanager."""
         targets = self._prometheus_says("targets").get("activeTargets", [])
         return (
-            [target["health"] for target in targets] == ["up"]
+            {target["health"] for target in targets} == {"up"}
             and bool(self._prometheus_says("rules").get("groups"))
             and bool(self._prometheus_says("alertmanagers").get("activeAlertmanagers"))
         )
@@ -286,7 +291,7 @@ class Demo:
         return said
 
 
-def run(ports: Ports, app: str, *, kills: bool, webhook: str | None) -> None:
+def run(ports: Ports, app: str, *, kills: bool, webhook: str | None, language: str) -> None:
     """Run the demo until SIGINT, SIGTERM or SIGHUP.
 
     Raises:
@@ -302,7 +307,7 @@ def run(ports: Ports, app: str, *, kills: bool, webhook: str | None) -> None:
     with contextlib.ExitStack() as cleanup:
         cleanup.callback(say, "Stopped: nothing of it is left running.")
         folder = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="floodmark-demo-"))
-        demo = Demo(ports, app, Path(folder), webhook)
+        demo = Demo(ports, app, Path(folder), webhook, language)
         demo.start(cleanup)
         waiting = demo.answers()
         while waiting and not asked:
@@ -381,7 +386,8 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         usage="%(prog)s",
-        epilog="SLACK_WEBHOOK_URL, if set, gets the messages in place of the local page.",
+        epilog="SLACK_WEBHOOK_URL, if set, gets the messages in place of the local page; FLOODMARK_LANG=ko has"
+        " them in Korean.",
     )
     usual = ", ".join(f"{name} {port}" for name, port in Ports()._asdict().items())
     parser.add_argument(
@@ -399,10 +405,13 @@ def main() -> int:
     webhook = os.environ.get("SLACK_WEBHOOK_URL") or None
     if webhook and not webhook.startswith(("https://", "http://")):
         parser.error("SLACK_WEBHOOK_URL is the address Slack gave you, https://hooks.slack.com/services/...")
+    language = os.environ.get("FLOODMARK_LANG") or LANGUAGES[0]
+    if language not in LANGUAGES:
+        parser.error(f"FLOODMARK_LANG must be one of {', '.join(LANGUAGES)}, not {language!r}")
     # Until there is something to stop in order, a TERM is as good as a Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        run(ports, given.name, kills=not given.no_kills, webhook=webhook)
+        run(ports, given.name, kills=not given.no_kills, webhook=webhook, language=language)
     except (BusyError, TroubleError, servers.UnavailableError) as error:
         print(f"floodmark demo: {error}", file=sys.stderr)
         return 1

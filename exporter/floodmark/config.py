@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 ENV_PREFIX = "FLOODMARK_"
+# Of messages; an alert's text in another than the first has its name as suffix (summary_ko).
 LANGUAGES = ("en", "ko")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _MAX_PORT = 65535
@@ -185,7 +186,7 @@ class Config:
     log_level: str = _setting(_one_of(LOG_LEVELS), "debug, info, warning or error", default="info")
     lang: str = _setting(
         _one_of(LANGUAGES),
-        "en or ko: language of the Slack messages, for `floodmark slack test`; compose and the demo read it"
+        "en or ko: language of the Slack messages: of `slack test`, of `rules export`, in compose and in the demo"
         " from the environment",
         default="en",
     )

@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import yaml
 
+from floodmark.config import LANGUAGES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 THRESHOLD = "floodmark:threshold:"
 # A threshold that is a stretch of time ahead, in seconds.
 AHEAD = "_ahead_seconds"
-# The languages of the messages; a text in another than the first has its name as suffix (summary_ko).
-LANGUAGES = ("en", "ko")
 # What a rule has that is a duration, as a group has.
 _SPANS = {"interval", "query_offset", "for", "keep_firing_for"}
 _MILLISECONDS = {

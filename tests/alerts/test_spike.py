@@ -34,6 +34,7 @@ END = BEFORE + SPIKE
 WORKERS, SECONDS_EACH = 8, 0.4  # so 20 requests/s are served at most
 BACKLOG = 2048
 USUAL, CROWD = 2.5, 25.0  # requests/s that come
+FULL = BEFORE + BACKLOG / (CROWD - WORKERS / SECONDS_EACH)  # no more can wait from here on
 ROUTE = yaml.safe_load(variants.SHIPPED.read_text())["route"]
 
 
@@ -49,7 +50,7 @@ def festival(story: float) -> Series:
     """A small host with 8 sync workers at a second of the story, by floodmark and the log of its proxy."""
     crowd = BEFORE <= story < END
     served = WORKERS / SECONDS_EACH
-    waiting = min((story - BEFORE) * (CROWD - served), BACKLOG) if crowd else 0
+    waiting = min(int((story - BEFORE) * (CROWD - served)), BACKLOG) if crowd else 0
     died = sum(story >= death for death in DEATHS)
     app = 'app="shop"'
     series = {
@@ -67,7 +68,7 @@ def festival(story: float) -> Series:
         f"gunicorn_memory_limit_bytes{{{app}}}": 1e9,
         f'gunicorn_config{{{app},setting="timeout"}}': 30,
         "node_load1": 9 if crowd else 0.5,
-        "node_netstat_TcpExt_ListenOverflows": grown(story, 0, 5),
+        "node_netstat_TcpExt_ListenOverflows": max(0, min(story, END) - FULL) * (CROWD - served),
         'proxy_requests_total{server="shop",status="200"}': grown(story, USUAL, served - 2),
         'proxy_requests_total{server="shop",status="502"}': grown(story, 0, 2),
         'proxy_gateway_errors_total{server="shop",signature="worker_killed"}': grown(story, 0, 2),

@@ -9,7 +9,7 @@ from deploy.demo import configs
 SHIPPED = """\
 global:
   slack_api_url_file: /etc/alertmanager/slack_webhook
-templates: [templates/*.tmpl]
+templates: [templates/*.tmpl, languages/en.tmpl]
 route:
   receiver: slack
   group_wait: 30s
@@ -31,9 +31,9 @@ inhibit_rules:
 def test_alertmanager_is_the_shipped_one_with_another_webhook_and_no_waiting(tmp_path: Path) -> None:
     shipped = tmp_path / "alertmanager.yml"
     shipped.write_text(SHIPPED)
-    ours = yaml.safe_load(configs.alertmanager(shipped, Path("/demo/webhook")))
+    ours = yaml.safe_load(configs.alertmanager(shipped, Path("/demo/webhook"), "ko"))
     assert ours["global"] == {"slack_api_url_file": "/demo/webhook"}
-    assert ours["templates"] == [str(tmp_path / "templates/*.tmpl")]
+    assert ours["templates"] == [str(tmp_path / "templates/*.tmpl"), str(tmp_path / "languages/ko.tmpl")]
     assert ours["route"]["group_wait"] == ours["route"]["routes"][0]["group_wait"] == "1s"
     assert ours["route"]["repeat_interval"] == ours["route"]["routes"][0]["repeat_interval"] == "2m"
     assert ours["receivers"][0]["slack_configs"] == [

@@ -74,8 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     export.add_argument(
         "--lang",
-        choices=rules.LANGUAGES,
-        help="of the messages (default: FLOODMARK_LANG, else en)",
+        metavar="LANG",
+        help="of the messages: en or ko (default: FLOODMARK_LANG, else en)",
     )
     export.add_argument(
         "--faster",
@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
     shipped = {path.name: path.read_text("utf-8") for path in sorted(folder().glob(f"*{_SUFFIX}"))}
     chosen = Chosen(
         _values(arguments.settings, shipped.values()),
-        arguments.lang or _default_language(),
+        _language(arguments.lang),
         _faster(arguments.faster, shipped.values()),
     )
     command = ["floodmark", "rules", "export", str(arguments.folder), *_flags(chosen)]
@@ -131,13 +131,9 @@ def _values(settings: Sequence[str], texts: Iterable[str]) -> dict[str, str]:
     return values
 
 
-def _default_language() -> str:
-    language = os.environ.get(config.ENV_PREFIX + "LANG") or rules.LANGUAGES[0]
-    if language not in rules.LANGUAGES:
-        raise config.ConfigError(
-            f"{config.ENV_PREFIX}LANG must be one of {', '.join(rules.LANGUAGES)}, not {language!r}"
-        )
-    return language
+def _language(flag: str | None) -> str:
+    path = os.environ.get(f"{config.ENV_PREFIX}CONFIG")
+    return config.load(Path(path) if path else None, os.environ, {} if flag is None else {"lang": flag}).lang
 
 
 def _faster(factor: int, texts: Iterable[str]) -> int:
