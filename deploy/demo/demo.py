@@ -386,8 +386,8 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         usage="%(prog)s",
-        epilog="SLACK_WEBHOOK_URL, if set, gets the messages in place of the local page; FLOODMARK_LANG=ko has"
-        " them in Korean.",
+        epilog="SLACK_WEBHOOK_URL, if set, gets the messages in place of the local page; FLOODMARK_LANG=ko"
+        " has them in Korean.",
     )
     usual = ", ".join(f"{name} {port}" for name, port in Ports()._asdict().items())
     parser.add_argument(

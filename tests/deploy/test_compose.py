@@ -37,6 +37,11 @@ def services(request: pytest.FixtureRequest) -> Services:
     return found
 
 
+def usual(text: str) -> str:
+    """A text of the file with the defaults of its variables, as Compose fills them in."""
+    return re.sub(r"\$\{\w+:-(\w+)\}", r"\1", text)
+
+
 def memory(limit: str) -> int:
     """Bytes of a mem_limit: a plain number, or one with the suffix m."""
     return int(limit.removesuffix("m")) * (MIB if limit.endswith("m") else 1)
@@ -176,8 +181,7 @@ def test_state_lives_in_named_volumes_and_all_else_is_mounted_read_only(services
 def test_all_that_is_mounted_from_the_repository_exists(services: Services) -> None:
     for name, service in services.items():
         for source, _, read_only in map(mount, service["volumes"]):
-            usual = re.sub(r"\$\{\w+:-(\w+)\}", r"\1", source)
-            assert not read_only or (ROOT / usual).exists(), (name, source)
+            assert not read_only or (ROOT / usual(source)).exists(), (name, source)
 
 
 def test_the_exporter_sees_the_hosts_processes_files_and_kernel_log(services: Services) -> None:
@@ -191,7 +195,8 @@ def test_the_exporter_sees_the_hosts_processes_files_and_kernel_log(services: Se
 
 
 def test_the_exporter_accepts_its_environment_and_listens_where_it_is_asked(services: Services) -> None:
-    settings = load(None, services["floodmark"]["environment"], {})
+    environment = services["floodmark"]["environment"]
+    settings = load(None, {name: usual(value) for name, value in environment.items()}, {})
     assert (settings.root, settings.listen, settings.statsd_listen) == (
         Path("/host"),
         Address("0.0.0.0", 9717),  # noqa: S104 - inside the container; published on loopback
