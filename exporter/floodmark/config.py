@@ -186,8 +186,8 @@ class Config:
     log_level: str = _setting(_one_of(LOG_LEVELS), "debug, info, warning or error", default="info")
     lang: str = _setting(
         _one_of(LANGUAGES),
-        "en or ko: language of the Slack messages, for `slack test` and `rules export`; compose and the demo take"
-        " it from the environment",
+        "en or ko: language of the Slack messages, for `slack test` and `rules export`; compose and the demo"
+        " take it from the environment",
         default="en",
     )
     apps: Mapping[str, App] = _setting(

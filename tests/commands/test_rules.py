@@ -429,7 +429,9 @@ def test_the_language_is_the_environments_unless_a_flag_says_another(
     assert "--lang en" in (tmp_path / "host.rules.yml").read_text()
     capsys.readouterr()
     monkeypatch.setenv("FLOODMARK_LANG", "fr")
-    assert refused(capsys, tmp_path) == "floodmark: FLOODMARK_LANG must be one of en, ko, not 'fr'\n"
+    assert refused(capsys, tmp_path) == (
+        "floodmark: environment: FLOODMARK_LANG must be one of en, ko, not 'fr'\n"
+    )
 
 
 def test_faster_says_what_prometheus_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
