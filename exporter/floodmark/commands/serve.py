@@ -41,11 +41,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Messages are other commands' work.
+_FLAGS = tuple(name for name in config.SCALARS if name != "lang")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each setting that is no mapping."""
     parser.add_argument("--config", metavar="FILE", help="YAML file with these settings and apps")
-    for name in config.SCALARS:
+    for name in _FLAGS:
         field = config.FIELDS[name]
         default = f" (default: {_shown(field.default)})"
         parser.add_argument(
@@ -61,9 +64,7 @@ def _shown(value: object) -> str:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
-    flags = {
-        name: getattr(arguments, name) for name in config.SCALARS if getattr(arguments, name) is not None
-    }
+    flags = {name: getattr(arguments, name) for name in _FLAGS if getattr(arguments, name) is not None}
     path = arguments.config or os.environ.get(config.ENV_PREFIX + "CONFIG")
     settings = config.load(Path(path) if path else None, os.environ, flags)
     logs.setup(form=settings.log_format, level=settings.log_level)
