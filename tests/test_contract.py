@@ -111,6 +111,11 @@ def test_a_query_names_only_series_and_labels_that_exist(query: Query) -> None:
     assert not query.variable_of or query.variable_of in has
 
 
+def test_no_bucket_is_asked_for_by_an_integer_that_prometheus_3_writes_otherwise() -> None:
+    """Its `le` is "1.0" where that of 2.x is "1"."""
+    assert [query.where for query in QUERIES if re.search(r'\ble="\d+(\.0)?"', query.expr)] == []
+
+
 def names(row: Metric) -> set[str]:
     """Return the names under which a row's series can be asked for."""
     if row.kind is Kind.HISTOGRAM:

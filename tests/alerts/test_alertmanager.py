@@ -240,5 +240,16 @@ def test_the_worst_of_one_alert_silences_its_milder_self_and_no_other(
         ),
         firing("RssCreep", severity="warning", **web),
         firing("TrafficSpike", severity="info", instance="web-2", app="shop"),
+        firing("FilesystemFillingUp", severity="critical", instance="web-1", mountpoint="/"),
+        firing("FilesystemFillingUp", severity="warning", instance="web-1", mountpoint="/srv"),
     )
     assert [alert.name for alert in running.inhibited()] == ["ErrorBudgetBurn"] * 2
+
+
+@pytest.mark.live
+def test_a_full_disk_of_prometheus_explains_that_no_target_is_left_but_not_a_host_that_is_down(
+    alertmanager: Start, shipped: Path
+) -> None:
+    running = alertmanager(shipped)
+    running.post(firing("PrometheusDiskFull"), firing("TargetDown"), firing("TargetDown", instance="web-1"))
+    assert [(alert.name, alert.instance) for alert in running.inhibited()] == [("TargetDown", "")]
