@@ -1,0 +1,64 @@
+"""24 hours of a healthy host, and of each fault: which alerts are told. Returns 1 where others should be."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from tests.day import play
+from tests.day.faults import FAULTS, HEALTHY
+from tests.day.series import RUN_UP
+
+if TYPE_CHECKING:
+    from tests.day.inhibition import Alert
+
+
+def main() -> int:
+    """Play, print."""
+    parser = argparse.ArgumentParser(prog="python -m tests.day", description=__doc__)
+    parser.add_argument("fault", nargs="*", help="only these, beside the healthy host")
+    names = parser.parse_args().fault
+    known = [fault.instance for fault in FAULTS]
+    if unknown := sorted(set(names) - set(known)):
+        parser.error(f"there is no {unknown[0]} here: one of {', '.join(known)}")
+    wanted = [fault for fault in FAULTS if fault.instance in names or not names]
+    began = time.monotonic()
+    results: dict[str, play.Result] = {}
+    for done in play.play(wanted):
+        for result in done:
+            if not result.good or result.fault.instance not in results:
+                results[result.fault.instance] = result
+        sys.stderr.write(
+            f"{len(results)} of {len(wanted) + 1} hosts after {time.monotonic() - began:.0f} s\n"
+        )
+    ordered = [results[fault.instance] for fault in (HEALTHY, *wanted) if fault.instance in results]
+    sys.stdout.write("".join(map(row, ordered)))
+    good = sum(result.good for result in ordered)
+    sys.stdout.write(f"{good} of {len(ordered)} as they should be, {time.monotonic() - began:.0f} s\n")
+    return int(good < len(ordered))
+
+
+def row(result: play.Result) -> str:
+    """Return a host's line of the table, and one for each difference."""
+    said = ", ".join(f"{dict(alert)['alertname']} {clock(minute)}" for alert, minute in result.told.items())
+    lines = [f"{'ok' if result.good else 'WRONG':6}{result.fault.instance:28}{said or 'nothing'}"]
+    lines += [f"{'':6}told, but should not be: {written(alert)}" for alert in result.unexpected]
+    lines += [f"{'':6}not told, but should be: {each}" for each in result.missing]
+    return "\n".join(lines) + "\n"
+
+
+def written(alert: Alert) -> str:
+    """Return an alert's labels."""
+    return " ".join(f"{name}={value}" for name, value in sorted(alert))
+
+
+def clock(minute: int) -> str:
+    """Return the time of day; the evening before is marked."""
+    hour = minute // 60 - RUN_UP
+    return f"{'-' if hour < 0 else ''}{hour % 24:02}:{minute % 60:02}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
