@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from tests.day import play
 from tests.day.faults import FAULTS, HEALTHY
-from tests.day.series import RUN_UP
 
 if TYPE_CHECKING:
     from tests.day.inhibition import Alert
@@ -19,14 +18,18 @@ def main() -> int:
     """Play, print."""
     parser = argparse.ArgumentParser(prog="python -m tests.day", description=__doc__)
     parser.add_argument("fault", nargs="*", help="only these, beside the healthy host")
-    names = parser.parse_args().fault
+    parser.add_argument(
+        "--whole", action="store_true", help="the whole day for each fault, not the hours around it"
+    )
+    given = parser.parse_args()
+    names = given.fault
     known = [fault.instance for fault in FAULTS]
     if unknown := sorted(set(names) - set(known)):
         parser.error(f"there is no {unknown[0]} here: one of {', '.join(known)}")
     wanted = [fault for fault in FAULTS if fault.instance in names or not names]
     began = time.monotonic()
     results: dict[str, play.Result] = {}
-    for done in play.play(wanted):
+    for done in play.play(play.batches(wanted, whole=given.whole)):
         for result in done:
             if not result.good or result.fault.instance not in results:
                 results[result.fault.instance] = result
@@ -42,7 +45,7 @@ def main() -> int:
 
 def row(result: play.Result) -> str:
     """Return a host's line of the table, and one for each difference."""
-    said = ", ".join(f"{dict(alert)['alertname']} {clock(minute)}" for alert, minute in result.told.items())
+    said = ", ".join(f"{dict(alert)['alertname']} {clock(hour)}" for alert, hour in result.told.items())
     lines = [f"{'ok' if result.good else 'WRONG':6}{result.fault.instance:28}{said or 'nothing'}"]
     lines += [f"{'':6}told, but should not be: {written(alert)}" for alert in result.unexpected]
     lines += [f"{'':6}not told, but should be: {each}" for each in result.missing]
@@ -54,10 +57,10 @@ def written(alert: Alert) -> str:
     return " ".join(f"{name}={value}" for name, value in sorted(alert))
 
 
-def clock(minute: int) -> str:
+def clock(hour: float) -> str:
     """Return the time of day; the evening before is marked."""
-    hour = minute // 60 - RUN_UP
-    return f"{'-' if hour < 0 else ''}{hour % 24:02}:{minute % 60:02}"
+    minutes = round(hour * 60)
+    return f"{'-' if minutes < 0 else ''}{minutes // 60 % 24:02}:{minutes % 60:02}"
 
 
 if __name__ == "__main__":

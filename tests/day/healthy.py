@@ -10,7 +10,8 @@ What happens in it that is no fault, and what alerts are known to take for one:
   some pages to swap
 - a report at 14: 20 minutes of a deep but quick disk queue
 - a file system that fills by 3 GB a day and is emptied at midnight
-- heap, live set and caches that grow until they are full
+- heap, live set and caches that grow until they are full; the Spring Boot's heap fills before each collection
+- the Spring Boot deployed at half past 11, the exporter upgraded at half past 15; one source it may not use
 """
 
 from __future__ import annotations
@@ -124,6 +125,11 @@ def healthy() -> Host:
     _cpu(host, busy)
     _disk(host)
     _filesystem(host)
+    _database(host, traffic)
+    _jvm(host)
+    _judges(host)
+    # An upgrade of the exporter itself.
+    host.vanish(15.5, 15.5 + 1 / 60)
     return host
 
 
@@ -133,7 +139,7 @@ def _itself(host: Host) -> None:
         host.gauge("floodmark_scrape_collector_success", 1, collector=collector)
         host.gauge("floodmark_scrape_collector_duration_seconds", 0.001, collector=collector)
     for source in SOURCES:
-        host.gauge("floodmark_source_available", 1, source=source)
+        host.gauge("floodmark_source_available", source != "process_events", source=source)
     host.counter("floodmark_statsd_rejected_total", 0)
     host.gauge("process_start_time_seconds", -3600)
 
@@ -167,6 +173,7 @@ def _workers(host: Host, traffic: list[float]) -> list[float]:
 
     # In flight at the moment of a scrape; four at once are rare, and gone at the next.
     serving = [min(_poisson(0.09 * rate, chance), WORKERS) for rate in traffic]
+    serving = [0 if i in absent else count for i, count in enumerate(serving)]
     host.gauge("gunicorn_workers", [float(count) for count in serving], state="busy", **APP)
     idle = [0.0 if i in absent else float(WORKERS - count) for i, count in enumerate(serving)]
     host.gauge("gunicorn_workers", idle, state="idle", **APP)
@@ -216,18 +223,22 @@ def _lives(traffic: list[float], chance: random.Random) -> tuple[dict[int, int],
 def _worker(host: Host, slot: int, births: list[int], traffic: list[float]) -> list[float]:
     """Add a slot's workers; return their anonymous memory."""
     labels = {**APP, "worker": str(slot)}
-    born, served = 0, 250.0 * slot
+    served = 250.0 * slot
+    started = -3600.0 * (1 + slot)
+    chance = random.Random(f"worker {slot}")  # noqa: S311
     sizes, starts, blocks, cpu = [], [], [], []
-    deaths = set(births[1:])
+    deaths, deploys = set(births[1:]), {index(hour + DEPLOY_MINUTE) for hour in DEPLOYS}
     for i, rate in enumerate(traffic):
         if i in deaths:
-            born, served = i, 0.0
+            # Some time since the last scrape; a deploy starts all within a second.
+            started = round(i * STEP - (1 + slot / 4 if i in deploys else chance.uniform(0, STEP)), 2)
+            served = 0.0
         else:
             served += rate * STEP / WORKERS
         warm = 1 - 0.3 * 0.5 ** (served / 20)  # imports and caches, by the first requests
         sizes.append(round((70 * warm + 0.015 * served) * MIB / 4096) * 4096.0)
         blocks.append(float(round(220_000 * warm + 30 * min(served, 500))))
-        starts.append(float(born * STEP - 3600 * (born == 0)))
+        starts.append(started)
         cpu.append(RESET if i in deaths else rate / WORKERS * 0.03)
     host.gauge("gunicorn_worker_resident_memory_bytes", [size * 1.25 for size in sizes], **labels)
     host.gauge("gunicorn_worker_proportional_memory_bytes", [size * 1.1 for size in sizes], **labels)
@@ -274,9 +285,9 @@ def _requests(host: Host, traffic: list[float], busy: list[float]) -> None:
         )
     # The few errors of a day; a crawler at night finds two, and many pages that aren't.
     for hour in (-6.3, -2.1, 1.4, 9.7, 13.2, 16.9, 20.4, 21.8):
-        host.happens("gunicorn_requests_total", hour, status="500", **APP)
-    host.happens("gunicorn_requests_total", 3.5, 2, status="500", **APP)
-    host.happens("gunicorn_requests_total", 3.5, 200, status="404", **APP)
+        host.happens("gunicorn_requests_total", hour, status="500")
+    host.happens("gunicorn_requests_total", 3.5, 2, status="500")
+    host.happens("gunicorn_requests_total", 3.5, 200, status="404")
     # Single slow ones.
     for hour in (-5.5, -1.2, 4.3, 11.6, 15.5, 19.2):
         slow(host, hour, 12.0)
@@ -299,9 +310,9 @@ def slow(host: Host, hour: float, seconds: float, times: float = 1) -> None:
         if seconds <= bound:
             edge = "+Inf" if bound == float("inf") else repr(bound)
             host.happens("gunicorn_request_duration_seconds_bucket", hour, times, le=edge)
-    host.happens("gunicorn_request_duration_seconds_count", hour, times, **APP)
-    host.happens("gunicorn_request_duration_seconds_sum", hour, times * seconds, **APP)
-    host.happens("gunicorn_request_busy_seconds_total", hour, times * seconds, **APP)
+    host.happens("gunicorn_request_duration_seconds_count", hour, times)
+    host.happens("gunicorn_request_duration_seconds_sum", hour, times * seconds)
+    host.happens("gunicorn_request_busy_seconds_total", hour, times * seconds)
 
 
 def refused(host: Host, hour: float, times: float, signature: str = "refused") -> None:
@@ -411,6 +422,8 @@ def _disk(host: Host) -> None:
     host.counter("node_pressure_io_waiting_seconds_total", waiting)
     host.counter("node_pressure_io_stalled_seconds_total", [part / 2 for part in waiting])
 
+
+def _database(host: Host, traffic: list[float]) -> None:
     # The managed database backs itself up as well, and takes ten minutes for it.
     database = {"service": "lightsail", "database": "shop-db"}
     theirs = during(2.5, 2.5 + 10 / 60)
@@ -425,7 +438,101 @@ def _disk(host: Host) -> None:
     host.gauge("cloud_db_free_storage_bytes", 24 * GIB, **database)
     host.gauge("cloud_db_burst_balance_ratio", 0.98, **database)
     # A sample each minute, that the cloud has after two to three.
-    host.gauge("cloud_sample_age_seconds", [120.0 + 30 * (i % 4) for i in range(LENGTH)])
+    host.gauge("cloud_sample_age_seconds", [120.0 + 30 * (i % 2) for i in range(LENGTH)])
+
+    exporter = {"job": "postgres"}
+    server = {"server": "shop-db:5432", **exporter}
+    host.gauge("up", 1, **exporter)
+    host.gauge("pg_settings_max_connections", 100, **server)
+    pool = {
+        "datname": "shop",
+        "usename": "shop",
+        "application_name": "",
+        "backend_type": "client backend",
+        **server,
+    }
+    for state, count in {"active": 2.0, "idle": 7.0, "idle in transaction": 1.0}.items():
+        connections = [float(round(count * by)) for by in noise(state, 0.3)]
+        host.gauge("pg_stat_activity_count", connections, state=state, **pool)
+    slower = [4.0 if i in theirs else 1.0 for i in range(LENGTH)]
+    for query, part, seconds in (("1001", 3.0, 0.004), ("1002", 0.1, 0.12)):
+        labels = {"datname": "shop", "user": "shop", "queryid": query, **exporter}
+        calls = [rate * part for rate in traffic]
+        host.counter("pg_stat_statements_calls_total", calls, **labels)
+        spent = [rate * seconds * by for rate, by in zip(calls, slower, strict=True)]
+        host.counter("pg_stat_statements_seconds_total", spent, **labels)
+    # The report's one query is slow, and asked once.
+    labels = {"datname": "shop", "user": "shop", "queryid": "1003", **exporter}
+    host.counter("pg_stat_statements_calls_total", 0, **labels)
+    host.counter("pg_stat_statements_seconds_total", 0, **labels)
+    host.happens("pg_stat_statements_calls_total", 14.1, queryid="1003")
+    host.happens("pg_stat_statements_seconds_total", 14.1, 45, queryid="1003")
+
+
+SPRING = {"job": "spring", "application": "chat"}
+HEAP = 512 * MIB
+
+
+def _jvm(host: Host) -> None:
+    """Add a JVM with G1: the old generation's maximum is the heap's, the others have none (-1)."""
+    host.gauge("up", 1, job="spring")
+    started = index(11.5)
+    warm = [min(1.0, (i - started) * STEP / 1800) if i >= started else 1.0 for i in range(LENGTH)]
+    old = [(60 + 130 * part) * MIB for part in warm]
+    # Four minutes from one collection to the next: seven eighths of all heap are in use before it.
+    teeth = [(i % 8) / 7 for i in range(LENGTH)]
+    for pool, values, most in (
+        ("G1 Eden Space", [255 * MIB * part for part in teeth], -1.0),
+        ("G1 Survivor Space", [8.0 * MIB] * LENGTH, -1.0),
+        ("G1 Old Gen", old, float(HEAP)),
+    ):
+        host.gauge("jvm_memory_used_bytes", values, area="heap", id=pool, **SPRING)
+        host.gauge("jvm_memory_max_bytes", most, area="heap", id=pool, **SPRING)
+    host.gauge("jvm_memory_used_bytes", 90 * MIB, area="nonheap", id="Metaspace", **SPRING)
+    host.gauge("jvm_memory_max_bytes", -1, area="nonheap", id="Metaspace", **SPRING)
+    host.gauge("jvm_gc_live_data_size_bytes", [size * 0.9 for size in old], **SPRING)
+    host.gauge("jvm_gc_max_data_size_bytes", HEAP, **SPRING)
+    booting = during(11.5, 11.55)
+    overhead = [0.2 if i in booting else 0.004 for i in range(LENGTH)]
+    host.gauge("jvm_gc_overhead", overhead, **SPRING)
+    pause = {
+        "action": "end of minor GC",
+        "cause": "G1 Evacuation Pause",
+        "gc": "G1 Young Generation",
+        **SPRING,
+    }
+    host.counter("jvm_gc_pause_seconds_count", 1 / 240, **pause)
+    host.counter("jvm_gc_pause_seconds_sum", overhead, **pause)
+    # Micrometer keeps the longest of some minutes.
+    full = during(3.2, 3.25)
+    host.gauge("jvm_gc_pause_seconds_max", [0.6 if i in full else 0.03 for i in range(LENGTH)], **pause)
+    hikari = {"pool": "HikariPool-1", **SPRING}
+    host.gauge("hikaricp_connections_max", 10, **hikari)
+    host.gauge("hikaricp_connections_active", [float(round(3 * by)) for by in noise("hikari", 0.6)], **hikari)
+    host.gauge("hikaricp_connections_pending", [float(i % 150 == 0) for i in range(LENGTH)], **hikari)
+    host.counter("hikaricp_connections_timeout_total", 0, **hikari)
+
+
+def _judges(host: Host) -> None:
+    """Add Prometheus and Alertmanager; each host of the test has its own."""
+    host.gauge("up", 1, job="prometheus")
+    host.gauge("up", 1, job="alertmanager")
+    for name in (
+        "notifications_dropped_total",
+        "tsdb_compactions_failed_total",
+        "tsdb_wal_writes_failed_total",
+    ):
+        host.counter(f"prometheus_{name}", 0, job="prometheus")
+    group = {"rule_group": "/etc/prometheus/rules/host.rules.yml;floodmark-host", "job": "prometheus"}
+    host.counter("prometheus_rule_evaluation_failures_total", 0, **group)
+    for integration, rate in {"slack": 0.0, "webhook": 1 / 60}.items():
+        labels = {"integration": integration, "job": "alertmanager"}
+        host.counter("alertmanager_notifications_total", rate, **labels)
+        host.counter("alertmanager_notifications_failed_total", 0, **labels)
+    # A message in a while; one beat that got no answer.
+    for hour in (-4.0, 7.5, 13.3):
+        host.happens("alertmanager_notifications_total", hour, integration="slack")
+    host.happens("alertmanager_notifications_failed_total", 5.2, integration="webhook")
 
 
 def _filesystem(host: Host) -> None:

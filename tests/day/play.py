@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cache
@@ -22,7 +21,7 @@ from tests.day.series import RUN_UP, STEP, Host
 from tests.support.promql import selectors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from tests.day.faults import Fault
     from tests.day.inhibition import Alert
@@ -31,16 +30,16 @@ ROOT = Path(__file__).parents[2]
 RULES = ROOT / "alerts"
 HEALTHY = "healthy"
 
-# Hosts of one promtool: few enough for its memory, enough to be each other's bystanders.
+# Hosts of one promtool: few enough for its memory and for every CPU to have work to the end, enough to be
+# each other's bystanders.
 _TOGETHER = 8
-_MINUTES = (RUN_UP + 24) * 60
 
 
 class Result(NamedTuple):
-    """What was told of a host, each with the first minute it was, and what should have been."""
+    """What was told of a host, each with the hour it first was, and what should have been."""
 
     fault: Fault
-    told: dict[Alert, int]
+    told: dict[Alert, float]
 
     @property
     def unexpected(self) -> list[Alert]:
@@ -75,31 +74,59 @@ def asked() -> frozenset[str]:
     return frozenset(selector.name for rule in rules() for selector in selectors(rule["expr"]))
 
 
-def play(wanted: list[Fault]) -> Iterator[list[Result]]:
-    """Yield results as they come: a healthy host and some faulty ones at a time, on every CPU."""
-    together = [fault for fault in wanted if not fault.alone]
-    # Side by side in one Prometheus; what is global has a run for itself.
-    batches = [[faults.HEALTHY, *together[i : i + _TOGETHER]] for i in range(0, len(together), _TOGETHER)]
-    batches += [[fault] for fault in wanted if fault.alone]
+class Batch(NamedTuple):
+    """Hosts that live beside each other in one Prometheus, from one hour to another."""
+
+    faults: tuple[Fault, ...]
+    begin: float
+    end: float
+
+
+def batches(wanted: Iterable[Fault], *, whole: bool = False) -> list[Batch]:
+    """Return who plays with whom: the healthy host's whole day, then beside it those of the same hours."""
+    day = (-RUN_UP, 24.0)
+    together: dict[tuple[float, float], list[Fault]] = defaultdict(list)
+    made = [Batch((faults.HEALTHY,), *day)]
+    for fault in wanted:
+        hours = day if whole else fault.hours
+        if fault.alone:
+            made.append(Batch((fault,), *hours))
+        else:
+            together[hours].append(fault)
+    for hours, many in together.items():
+        # As many in one as in the next.
+        count = -(-len(many) // _TOGETHER)
+        made += [Batch((faults.HEALTHY, *many[i::count]), *hours) for i in range(count)]
+    # The longest first: at the end only short ones are waited for.
+    return sorted(made, key=lambda batch: (batch.begin - batch.end) * (2 + len(batch.faults)))
+
+
+def play(plan: list[Batch]) -> Iterator[list[Result]]:
+    """Yield each batch's results as they come, on every CPU."""
+    asked()
+    healthy()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in as_completed([pool.submit(_run, batch) for batch in batches]):
+        for done in as_completed([pool.submit(_run, batch) for batch in plan]):
             yield done.result()
 
 
-def _run(batch: list[Fault]) -> list[Result]:
+def _run(batch: Batch) -> list[Result]:
     with TemporaryDirectory(prefix="floodmark-day-") as temporary:
         path = Path(temporary) / "day.test.yml"
-        path.write_text(_test(batch, _rules(Path(temporary), batch[0])))
+        path.write_text(_test(batch, _rules(Path(temporary), batch.faults[0])))
         firing = _firing(path)
-    first: dict[str, dict[Alert, int]] = defaultdict(dict)
+    first: dict[str, dict[Alert, float]] = defaultdict(dict)
     for minute, alerts in sorted(firing.items()):
         for alert in inhibition.told(alerts):
-            first[dict(alert).get("instance", "")].setdefault(alert, minute)
-    if strange := first.keys() - {fault.instance for fault in batch} - {""}:
+            first[dict(alert).get("instance", "")].setdefault(alert, batch.begin + minute / 60)
+    hosts = {fault.instance: fault for fault in batch.faults}
+    # What names no host is told of the first: the one that is alone, or the healthy one.
+    nameless = first.pop("", {})
+    if strange := first.keys() - hosts.keys():
         raise AssertionError(f"alerts of hosts that aren't there: {strange}")
-    # What names no host is told of whoever is alone; of many, it is an alert of the healthy one.
     return [
-        Result(fault, first[fault.instance] | (first[""] if fault is batch[0] else {})) for fault in batch
+        Result(fault, first[name] | (nameless if fault is batch.faults[0] else {}))
+        for name, fault in hosts.items()
     ]
 
 
@@ -115,24 +142,26 @@ def _rules(folder: Path, fault: Fault) -> list[str]:
     return [str(folder / "*.rules.yml")]
 
 
-def _test(batch: list[Fault], rule_files: list[str]) -> str:
+def _test(batch: Batch, rule_files: list[str]) -> str:
     """Return a rule test that asks each minute what fires, and expects nothing."""
     base = healthy()
-    plain = base.told(asked())
+    hours = (batch.begin, batch.end)
+    plain = base.told(asked(), *hours)
     lines = [f"rule_files: {rule_files}", "evaluation_interval: 1m", "tests:", f"- interval: {STEP}s"]
     lines.append("  input_series:")
-    for fault in batch:
+    for fault in batch.faults:
         host = base.copy()
         fault.change(host)
-        changed = _changed(base, host).told(asked())
+        changed = _changed(base, host).told(asked(), *hours)
         for key in (*host.gauges, *host.counters):
             if key.name in asked():
-                values = changed.get(key) or plain[key]
-                series = f'{key},instance="{fault.instance}"}}'.replace("'", "''")
+                values = changed[key] if key in changed else plain[key]
+                series = f'{key},instance="{fault.instance}"}}'
                 lines.append(f"  - {{series: '{series}', values: '{values}'}}")
     lines.append("  promql_expr_test:")
     question = """'ALERTS{alertstate="firing",alertname!="Watchdog"}'"""
-    lines += [f"  - {{expr: {question}, eval_time: {minute}m}}" for minute in range(_MINUTES)]
+    minutes = round((batch.end - batch.begin) * 60)
+    lines += [f"  - {{expr: {question}, eval_time: {minute}m}}" for minute in range(minutes)]
     return "\n".join(lines) + "\n"
 
 
@@ -176,8 +205,3 @@ def _firing(path: Path) -> dict[int, set[Alert]]:
 def _minute(duration: str) -> int:
     minutes = {"d": 1440, "h": 60, "m": 1, "s": 0}
     return sum(int(number) * minutes[unit] for number, unit in re.findall(r"(\d+)([dhms])", duration))
-
-
-def seconds(since: float) -> str:
-    """Return how long it has been."""
-    return f"{time.monotonic() - since:.0f} s"

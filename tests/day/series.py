@@ -21,6 +21,11 @@ HOURS = tuple(i * STEP / 3600 - RUN_UP for i in range(LENGTH))
 # In a counter's growth: it starts from 0 again.
 RESET = math.nan
 
+# Gauges whose value is a time: seconds of the whole run.
+_TIMES = frozenset(
+    {"gunicorn_worker_start_time_seconds", "node_boot_time_seconds", "process_start_time_seconds"}
+)
+
 Values = list[float | None]  # None: no sample
 Growth = list[float | None]  # a second, since the sample before
 
@@ -134,13 +139,18 @@ class Host:
         for name in {key.name for key in (*self.gauges, *self.counters) if ("job", job) in key.labels}:
             self.change(name, 0.0 if name == "up" else None, begin, end, job=job)
 
-    def told(self, names: Collection[str]) -> dict[Key, str]:
-        """Return the series of these names in promtool's notation."""
-        gauges = {key: values for key, values in self.gauges.items() if key.name in names}
-        counters = {key: growth for key, growth in self.counters.items() if key.name in names}
-        return {key: _notation(values) for key, values in gauges.items()} | {
-            key: _notation(_grown(growth)) for key, growth in counters.items()
+    def told(self, names: Collection[str], begin: float, end: float) -> dict[Key, str]:
+        """Return the series of these names from one hour to another, in promtool's notation."""
+        part = slice(index(begin), index(end))
+        # promtool's clock stands at 0 when they begin.
+        zero = part.start * STEP
+        gauges = {
+            key: [value and value - zero for value in values[part]] if key.name in _TIMES else values[part]
+            for key, values in self.gauges.items()
+            if key.name in names
         }
+        counters = {key: _grown(growth[part]) for key, growth in self.counters.items() if key.name in names}
+        return {key: _notation(values) for key, values in (gauges | counters).items()}
 
 
 def _key(name: str, labels: dict[str, str]) -> Key:
