@@ -33,6 +33,7 @@ def main() -> int:
         for result in done:
             if not result.good or result.fault.instance not in results:
                 results[result.fault.instance] = result
+                sys.stderr.write("" if result.good else row(result))
         sys.stderr.write(
             f"{len(results)} of {len(wanted) + 1} hosts after {time.monotonic() - began:.0f} s\n"
         )

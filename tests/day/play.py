@@ -182,7 +182,12 @@ _LABELS = re.compile(r'{((?:\w+="(?:[^"\\]|\\.)*"(?:, )?)+)} 1E\+00')
 def _firing(path: Path) -> dict[int, set[Alert]]:
     """Return what fires, by the minute of the run: promtool tells it as what it didn't expect."""
     done = subprocess.run(
-        [servers.find("promtool"), "test", "rules", path], capture_output=True, text=True, check=False
+        [servers.find("promtool"), "test", "rules", path],
+        capture_output=True,
+        text=True,
+        check=False,
+        # Memory for time: a fifth less of it.
+        env={"GOGC": "400", **os.environ},
     )
     firing = {}
     for at, got in _FAILED.findall(done.stderr):
