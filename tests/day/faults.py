@@ -9,8 +9,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.day.healthy import GIB, HEAP, MIB, TOTAL, WORKERS, refused
-from tests.day.series import RUN_UP
+from tests.day.healthy import GIB, HEAP, MIB, TOTAL, TRAFFIC, WORKERS, refused
+from tests.day.series import RUN_UP, between, index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -352,6 +352,13 @@ def killed_again_and_again(host: Host) -> None:
         dies(host, 12 + minute / 60, "external_kill", sigkill=True)
 
 
+@fault("WorkerOomKilled", "critical", app="shop", cause="oom_kill")
+def killed_for_memory_again_and_again(host: Host) -> None:
+    """From 12 to 12:20 the kernel kills one each minute."""
+    for minute in range(20):
+        dies(host, 12 + minute / 60, "oom_kill", sigkill=True)
+
+
 @fault("AppBootFailing", "critical", app="shop")
 def broken_release(host: Host) -> None:
     """From 12 to 12:10 workers fail to boot; the master gives up each time and is started anew."""
@@ -421,7 +428,11 @@ def waits_before_workers(host: Host) -> None:
         host.change(name, 3, 12, 13)
 
 
-@fault("ListenOverflow", "critical")
+@fault(
+    "ListenOverflow",
+    "critical",
+    also={told("ListenOverflow", "warning"): "the first is told at once, that it goes on after two minutes"},
+)
 def connections_refused(host: Host) -> None:
     """From 12 to 12:30 the kernel drops two connections a second."""
     for name in ("node_netstat_TcpExt_ListenOverflows", "node_netstat_TcpExt_ListenDrops"):
@@ -468,9 +479,9 @@ def slow_page(host: Host) -> None:
 
 def fails(host: Host, begin: float, end: float, share: float) -> None:
     """Have a share of the requests end with 500."""
-    rate = 4.2 * share
+    traffic = between(TRAFFIC)
     for name in ("gunicorn_requests_total", "proxy_requests_total"):
-        host.change(name, lambda _, healthy: healthy + rate, begin, end, status="500")
+        host.change(name, lambda hour, rate: rate + share * traffic[index(hour)], begin, end, status="500")
 
 
 @fault("ErrorRate", "warning", app="shop")
@@ -479,7 +490,15 @@ def broken_page(host: Host) -> None:
     fails(host, 12, 12.25, 0.1)
 
 
-@fault("ErrorBudgetBurn", "critical", app="shop", also={told("ErrorRate", "warning"): "minutes before"})
+@fault(
+    "ErrorBudgetBurn",
+    "critical",
+    also={
+        told("ErrorRate", "warning"): "minutes tell it before an hour does",
+        told("ErrorBudgetBurn", "warning"): "when it is mended, the half hour it looks back on is not",
+    },
+    app="shop",
+)
 def broken_release_that_boots(host: Host) -> None:
     """From 12 to 13 a quarter of the requests fail."""
     fails(host, 12, 13, 0.25)

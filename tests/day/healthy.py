@@ -164,7 +164,7 @@ def _workers(host: Host, traffic: list[float]) -> list[float]:
     host.counter("gunicorn_reloads_total", [(i in reloads) / STEP for i in range(LENGTH)], **APP)
 
     absent = {i for i, hour in deployed.items() if hour in RESTARTS}
-    host.gauge("gunicorn_up", [float(i not in absent) for i in range(LENGTH)], **APP)
+    host.gauge("gunicorn_up", 1, **APP)
     host.gauge("gunicorn_info", 1, version="25.1.0", worker_class="sync", preload="false", **APP)
     for setting, value in SETTINGS.items():
         host.gauge("gunicorn_config", value, setting=setting, **APP)
@@ -173,13 +173,12 @@ def _workers(host: Host, traffic: list[float]) -> list[float]:
 
     # In flight at the moment of a scrape; four at once are rare, and gone at the next.
     serving = [min(_poisson(0.09 * rate, chance), WORKERS) for rate in traffic]
-    serving = [0 if i in absent else count for i, count in enumerate(serving)]
     host.gauge("gunicorn_workers", [float(count) for count in serving], state="busy", **APP)
-    idle = [0.0 if i in absent else float(WORKERS - count) for i, count in enumerate(serving)]
-    host.gauge("gunicorn_workers", idle, state="idle", **APP)
+    host.gauge("gunicorn_workers", [float(WORKERS - count) for count in serving], state="idle", **APP)
     host.gauge("gunicorn_workers", 0, state="unknown", **APP)
     host.gauge("gunicorn_requests_in_flight", [float(count) for count in serving], **APP)
-    waiting = [float(chance.random() < 0.01) + 2 * (i in absent) for i in range(LENGTH)]
+    booting = {i + 1 for i in absent}
+    waiting = [6.0 if i in booting else float(chance.random() < 0.01) for i in range(LENGTH)]
     host.gauge("gunicorn_requests_queued", waiting, where="listen", **APP)
     host.gauge("gunicorn_listen_backlog", waiting, listener="127.0.0.1:8000", **APP)
     host.gauge("gunicorn_listen_backlog_limit", 2048, listener="127.0.0.1:8000", **APP)
@@ -197,7 +196,17 @@ def _workers(host: Host, traffic: list[float]) -> list[float]:
     host.gauge("gunicorn_memory_limit_bytes", TOTAL, **APP)
     host.gauge("python_heap_max_bytes", TOTAL, **APP)
     host.gauge("gunicorn_memory_headroom_bytes", headroom, **APP)
+    for hour in RESTARTS:
+        _without_master(host, hour + DEPLOY_MINUTE)
     return anonymous
+
+
+def _without_master(host: Host, hour: float) -> None:
+    """Have a scrape find neither master nor workers: the exporter says 0 of some, and nothing of the rest."""
+    here = (hour, hour + STEP / 3600)
+    for key in [key for key in host.gauges if APP.items() <= dict(key.labels).items()]:
+        zero = key.name in {"gunicorn_up", "gunicorn_workers", "gunicorn_memory_bytes"}
+        host.change(key.name, 0 if zero else None, *here, **dict(key.labels))
 
 
 def _lives(traffic: list[float], chance: random.Random) -> tuple[dict[int, int], list[list[int]]]:
