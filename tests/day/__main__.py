@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.day import play
-from tests.day.faults import FAULTS, HEALTHY
+from tests.day.faults import FAULTS, HEALTHY, HEALTHY_SUNDAY
 
 if TYPE_CHECKING:
     from tests.day.inhibition import Alert
@@ -35,9 +35,11 @@ def main() -> int:
                 results[result.fault.instance] = result
                 sys.stderr.write("" if result.good else row(result))
         sys.stderr.write(
-            f"{len(results)} of {len(wanted) + 1} hosts after {time.monotonic() - began:.0f} s\n"
+            f"{len(results)} of {len(wanted) + 2} hosts after {time.monotonic() - began:.0f} s\n"
         )
-    ordered = [results[fault.instance] for fault in (HEALTHY, *wanted) if fault.instance in results]
+    ordered = [
+        results[fault.instance] for fault in (HEALTHY, HEALTHY_SUNDAY, *wanted) if fault.instance in results
+    ]
     sys.stdout.write("".join(map(row, ordered)))
     good = sum(result.good for result in ordered)
     sys.stdout.write(f"{good} of {len(ordered)} as they should be, {time.monotonic() - began:.0f} s\n")

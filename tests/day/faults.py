@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.day.healthy import GIB, HEAP, MIB, TOTAL, TRAFFIC, WORKERS, refused
+from tests.day.healthy import GIB, HEAP, MIB, SUNDAY, TOTAL, TRAFFIC, WORKERS, healthy, refused
 from tests.day.series import RUN_UP, between, index
 
 if TYPE_CHECKING:
@@ -44,7 +44,14 @@ class Fault(NamedTuple):
     without: str = ""  # a rule that is missing
 
 
+def quiet(host: Host) -> None:
+    """Have it be Sunday: nothing is deployed, so nothing but recycling ends what workers have grown to."""
+    sunday = healthy(SUNDAY)
+    host.gauges, host.counters = dict(sunday.gauges), dict(sunday.counters)
+
+
 HEALTHY = Fault("healthy", lambda _: None)
+HEALTHY_SUNDAY = Fault("healthy_sunday", quiet)
 FAULTS: list[Fault] = []
 _EVENING_BEFORE = (-8.0, 14.0)  # for rules that look back on most of a day
 
@@ -219,7 +226,8 @@ def burst_capacity_spent(host: Host) -> None:
 
 
 def leaks(host: Host, size: float, begin: float) -> None:
-    """Have all workers hold so many bytes an hour more, together."""
+    """Have all workers hold so many bytes an hour more, together, and nobody deploy."""
+    quiet(host)
     host.change("gunicorn_memory_bytes", lambda hour, held: held + (hour - begin) * size, begin)
     for name in ("gunicorn_worker_resident_memory_bytes", "gunicorn_worker_proportional_memory_bytes"):
         host.change(name, lambda hour, held: held + (hour - begin) * size / WORKERS, begin)
@@ -291,6 +299,7 @@ def small_cgroup(host: Host) -> None:
 @fault("PythonLiveSetGrowing", "warning", hours=_EVENING_BEFORE, app="shop")
 def objects_kept(host: Host) -> None:
     """From 2 on workers keep 20,000 blocks more each hour, however often they are collected."""
+    quiet(host)
     for name in ("python_heap_live_blocks", "python_heap_allocated_blocks"):
         host.change(name, lambda hour, blocks: blocks + (hour - 2) * 20_000, 2)
 
@@ -346,14 +355,14 @@ def segmentation_fault(host: Host) -> None:
     },
     app="shop",
 )
-def killed_again_and_again(host: Host) -> None:
+def killed_again(host: Host) -> None:
     """From 12 to 12:20 one is killed each minute."""
     for minute in range(20):
         dies(host, 12 + minute / 60, "external_kill", sigkill=True)
 
 
 @fault("WorkerOomKilled", "critical", app="shop", cause="oom_kill")
-def killed_for_memory_again_and_again(host: Host) -> None:
+def killed_for_memory_again(host: Host) -> None:
     """From 12 to 12:20 the kernel kills one each minute."""
     for minute in range(20):
         dies(host, 12 + minute / 60, "oom_kill", sigkill=True)

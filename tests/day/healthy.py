@@ -4,8 +4,8 @@ What happens in it that is no fault, and what alerts are known to take for one:
 - traffic: quiet at night, threefold from 6 to 10 o'clock, a peak at half past 8 in the evening; a few 404 and
   500, a crawler at night that gets most of that hour's, one request in a while that takes 12 seconds
 - max_requests with jitter: each worker's memory a sawtooth of its own
-- a deploy each working hour: by reload at even hours, by a restart at odd ones (no master for one scrape, a
-  few 502 from the proxy); the memory is low after it and grows back
+- a deploy each working hour (none on Sunday): a reload at even hours, a restart at odd ones (no master for
+  one scrape, a queue at the next, a few 502 from the proxy); memory is low after it and grows back
 - the nightly backup at 2: 8 minutes of a deep and slow disk queue, 10 of the database's; iowait, page cache,
   some pages to swap
 - a report at 14: 20 minutes of a deep but quick disk queue
@@ -19,6 +19,7 @@ from __future__ import annotations
 import itertools
 import random
 from functools import cache
+from typing import NamedTuple
 
 from tests.day.series import HOURS, LENGTH, RESET, STEP, Host, between, during, index, noise
 
@@ -28,10 +29,16 @@ MIB = 2**20
 GIB = 2**30
 TOTAL = 3.8 * GIB
 
-RELOADS = (10, 12, 14, 16, 18)
-RESTARTS = (9, 11, 13, 15, 17)
-DEPLOYS = sorted((*RELOADS, *RESTARTS))
-DEPLOY_MINUTE = 5 / 60
+
+class Deploys(NamedTuple):
+    """The hours of a day's deploys, by their kind."""
+
+    reloads: tuple[float, ...] = ()
+    restarts: tuple[float, ...] = ()
+
+
+WORKDAY = Deploys(*(tuple(hour + 5 / 60 for hour in hours) for hours in (range(10, 19, 2), range(9, 18, 2))))
+SUNDAY = Deploys()
 
 # Requests a second.
 TRAFFIC = (
@@ -112,17 +119,19 @@ PAUSES = {
 
 
 @cache
-def healthy() -> Host:
+def healthy(deploys: Deploys = WORKDAY) -> Host:
     """Return the day. It is the same one each time; take a copy to change it."""
     host = Host()
     traffic = [rate * by for rate, by in zip(between(TRAFFIC), noise("traffic", 0.15), strict=True)]
     busy = [0.09 * rate for rate in traffic]
     _itself(host)
-    anonymous = _workers(host, traffic)
+    anonymous = _workers(host, traffic, deploys)
     _requests(host, traffic, busy)
+    for hour in deploys.restarts:
+        refused(host, hour, 3)
     _python(host, traffic)
     _memory(host, anonymous)
-    _cpu(host, busy)
+    _cpu(host, busy, [*deploys.reloads, *deploys.restarts])
     _disk(host)
     _filesystem(host)
     _database(host, traffic)
@@ -144,26 +153,25 @@ def _itself(host: Host) -> None:
     host.gauge("process_start_time_seconds", -3600)
 
 
-def _workers(host: Host, traffic: list[float]) -> list[float]:
+def _workers(host: Host, traffic: list[float], deploys: Deploys) -> list[float]:
     """Add masters and workers; return the anonymous memory of all."""
     chance = random.Random("workers")  # noqa: S311
-    recycles, births = _lives(traffic, chance)
-    deployed = {index(hour + DEPLOY_MINUTE): hour for hour in DEPLOYS}
+    reloads, restarts = ({index(hour) for hour in hours} for hours in deploys)
+    recycles, births = _lives(traffic, chance, reloads | restarts)
     exits = {cause: [0.0] * LENGTH for cause in CAUSES}
     for i, count in recycles.items():
         exits["max_requests"][i] += count / STEP
-    for i, hour in deployed.items():
-        exits["reload" if hour in RELOADS else "shutdown"][i] += WORKERS / STEP
+    for cause, moments in (("reload", reloads), ("shutdown", restarts)):
+        for i in moments:
+            exits[cause][i] += WORKERS / STEP
     for cause, growth in exits.items():
         host.counter("gunicorn_worker_exits_total", growth, cause=cause, **APP)
     boots = [sum(growth[i] for growth in exits.values()) for i in range(LENGTH)]
     host.counter("gunicorn_worker_boots_total", boots, **APP)
     host.counter("gunicorn_worker_sigkills_total", 0, **APP)
     host.counter("floodmark_deaths_recovered_total", 0, **APP)
-    reloads = {i for i, hour in deployed.items() if hour in RELOADS}
     host.counter("gunicorn_reloads_total", [(i in reloads) / STEP for i in range(LENGTH)], **APP)
 
-    absent = {i for i, hour in deployed.items() if hour in RESTARTS}
     host.gauge("gunicorn_up", 1, **APP)
     host.gauge("gunicorn_info", 1, version="25.1.0", worker_class="sync", preload="false", **APP)
     for setting, value in SETTINGS.items():
@@ -177,13 +185,13 @@ def _workers(host: Host, traffic: list[float]) -> list[float]:
     host.gauge("gunicorn_workers", [float(WORKERS - count) for count in serving], state="idle", **APP)
     host.gauge("gunicorn_workers", 0, state="unknown", **APP)
     host.gauge("gunicorn_requests_in_flight", [float(count) for count in serving], **APP)
-    booting = {i + 1 for i in absent}
+    booting = {i + 1 for i in restarts}
     waiting = [6.0 if i in booting else float(chance.random() < 0.01) for i in range(LENGTH)]
     host.gauge("gunicorn_requests_queued", waiting, where="listen", **APP)
     host.gauge("gunicorn_listen_backlog", waiting, listener="127.0.0.1:8000", **APP)
     host.gauge("gunicorn_listen_backlog_limit", 2048, listener="127.0.0.1:8000", **APP)
 
-    sizes = [_worker(host, slot, births[slot], traffic) for slot in range(WORKERS)]
+    sizes = [_worker(host, slot, births[slot], traffic, reloads | restarts) for slot in range(WORKERS)]
     anonymous = [30 * MIB + sum(parts) for parts in zip(*sizes, strict=True)]
     headroom = [1.9 * GIB - (total - 300 * MIB) for total in anonymous]
     for kind, values in {
@@ -196,26 +204,26 @@ def _workers(host: Host, traffic: list[float]) -> list[float]:
     host.gauge("gunicorn_memory_limit_bytes", TOTAL, **APP)
     host.gauge("python_heap_max_bytes", TOTAL, **APP)
     host.gauge("gunicorn_memory_headroom_bytes", headroom, **APP)
-    for hour in RESTARTS:
-        _without_master(host, hour + DEPLOY_MINUTE)
+    for hour in deploys.restarts:
+        _without_master(host, hour)
     return anonymous
 
 
 def _without_master(host: Host, hour: float) -> None:
     """Have a scrape find neither master nor workers: the exporter says 0 of some, and nothing of the rest."""
-    here = (hour, hour + STEP / 3600)
     for key in [key for key in host.gauges if APP.items() <= dict(key.labels).items()]:
         zero = key.name in {"gunicorn_up", "gunicorn_workers", "gunicorn_memory_bytes"}
-        host.change(key.name, 0 if zero else None, *here, **dict(key.labels))
+        host.change(key.name, 0 if zero else None, hour, hour + STEP / 3600, **dict(key.labels))
 
 
-def _lives(traffic: list[float], chance: random.Random) -> tuple[dict[int, int], list[list[int]]]:
+def _lives(
+    traffic: list[float], chance: random.Random, deploys: set[int]
+) -> tuple[dict[int, int], list[list[int]]]:
     """Return when how many workers are recycled, and when each slot's workers were born."""
     recycles: dict[int, int] = {}
     births: list[list[int]] = [[0] for _ in range(WORKERS)]
     served = [250.0 * slot for slot in range(WORKERS)]
     limits = [1000 + chance.randint(0, 200) for _ in range(WORKERS)]
-    deploys = {index(hour + DEPLOY_MINUTE) for hour in DEPLOYS}
     for i, rate in enumerate(traffic):
         for slot in range(WORKERS):
             served[slot] += rate * STEP / WORKERS
@@ -229,14 +237,14 @@ def _lives(traffic: list[float], chance: random.Random) -> tuple[dict[int, int],
     return recycles, births
 
 
-def _worker(host: Host, slot: int, births: list[int], traffic: list[float]) -> list[float]:
+def _worker(host: Host, slot: int, births: list[int], traffic: list[float], deploys: set[int]) -> list[float]:
     """Add a slot's workers; return their anonymous memory."""
     labels = {**APP, "worker": str(slot)}
     served = 250.0 * slot
     started = -3600.0 * (1 + slot)
     chance = random.Random(f"worker {slot}")  # noqa: S311
     sizes, starts, blocks, cpu = [], [], [], []
-    deaths, deploys = set(births[1:]), {index(hour + DEPLOY_MINUTE) for hour in DEPLOYS}
+    deaths = set(births[1:])
     for i, rate in enumerate(traffic):
         if i in deaths:
             # Some time since the last scrape; a deploy starts all within a second.
@@ -309,8 +317,6 @@ def _requests(host: Host, traffic: list[float], busy: list[float]) -> None:
     for signature in ("refused", "worker_killed", "slow_upstream", "other"):
         host.counter("proxy_gateway_errors_total", 0, signature=signature, **proxied)
     host.histogram("proxy_request_duration_seconds", traffic, QUICK, 0.093, status_class="2xx", **proxied)
-    for hour in RESTARTS:
-        refused(host, hour + DEPLOY_MINUTE, 3)
 
 
 def slow(host: Host, hour: float, seconds: float, times: float = 1) -> None:
@@ -370,8 +376,8 @@ def _memory(host: Host, anonymous: list[float]) -> None:
     host.counter("node_pressure_memory_stalled_seconds_total", [part / 2 for part in waiting])
 
 
-def _cpu(host: Host, busy: list[float]) -> None:
-    deploying = {i for hour in DEPLOYS for i in during(hour + DEPLOY_MINUTE, hour + 7 / 60)}
+def _cpu(host: Host, busy: list[float], deploys: list[float]) -> None:
+    deploying = {i for hour in deploys for i in during(hour, hour + 2 / 60)}
     backup = during(*BACKUP)
     # Of one CPU: a third of a request is computing, a deploy builds and imports for two minutes.
     user = [0.35 * used / 2 + 0.03 + 0.7 * (i in deploying) for i, used in enumerate(busy)]

@@ -86,7 +86,7 @@ def batches(wanted: Iterable[Fault], *, whole: bool = False) -> list[Batch]:
     """Return who plays with whom: the healthy host's whole day, then beside it those of the same hours."""
     day = (-RUN_UP, 24.0)
     together: dict[tuple[float, float], list[Fault]] = defaultdict(list)
-    made = [Batch((faults.HEALTHY,), *day)]
+    made = [Batch((faults.HEALTHY, faults.HEALTHY_SUNDAY), *day)]
     for fault in wanted:
         hours = day if whole else fault.hours
         if fault.alone:

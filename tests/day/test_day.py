@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.day import inhibition, play
-from tests.day.faults import FAULTS, HEALTHY
+from tests.day.faults import FAULTS, HEALTHY, HEALTHY_SUNDAY
+from tests.day.healthy import healthy
 
 if TYPE_CHECKING:
     from tests.day.faults import Fault
     from tests.day.inhibition import Alert
 
+EVERY = (HEALTHY, HEALTHY_SUNDAY, *FAULTS)
 ALERTS = sorted(
     {(rule["alert"], rule["labels"]["severity"]) for rule in play.rules() if "alert" in rule}
     - {("Watchdog", "info")}  # it always fires
@@ -24,16 +26,24 @@ def test_an_alert_has_a_fault_of_its_own(alert: tuple[str, str]) -> None:
     assert [fault.instance for fault in FAULTS if fault.expected[0][:2] == alert]
 
 
+def test_the_healthy_host_has_every_series_that_rules_ask_for() -> None:
+    day = healthy()
+    here = {key.name for key in (*day.gauges, *day.counters)}
+    recorded = {rule["record"] for rule in play.rules() if "record" in rule}
+    # The other name of jvm_gc_overhead: a JVM has one of the two.
+    assert play.asked() - recorded - here == {"ALERTS", "jvm_gc_overhead_percent"}
+
+
 def test_faults_have_names_of_their_own_and_expect_alerts_that_exist() -> None:
-    names = [fault.instance for fault in (HEALTHY, *FAULTS)]
+    names = [fault.instance for fault in EVERY]
     assert sorted(names) == sorted(set(names))
     assert {told[:2] for fault in FAULTS for told in fault.expected} <= set(ALERTS)
 
 
 def test_every_host_is_played_once_and_the_healthy_one_beside_all_that_share_its_prometheus() -> None:
     batches = play.batches(FAULTS)
-    played = [fault for batch in batches for fault in batch.faults if fault is not HEALTHY]
-    assert sorted(fault.instance for fault in played) == sorted(fault.instance for fault in FAULTS)
+    played = [fault.instance for batch in batches for fault in batch.faults if fault is not HEALTHY]
+    assert sorted(played) == sorted(fault.instance for fault in EVERY[1:])
     assert all(batch.faults[0] is HEALTHY or batch.faults[0].alone for batch in batches)
 
 
@@ -48,7 +58,7 @@ def results() -> dict[str, list[play.Result]]:
 
 
 @pytest.mark.live
-@pytest.mark.parametrize("fault", [HEALTHY, *FAULTS], ids=lambda fault: fault.instance)
+@pytest.mark.parametrize("fault", EVERY, ids=lambda fault: fault.instance)
 def test_exactly_what_is_wrong_is_told(fault: Fault, results: dict[str, list[play.Result]]) -> None:
     for result in results[fault.instance]:
         assert result.unexpected == []
