@@ -377,10 +377,10 @@ def broken_release(host: Host) -> None:
 
 @fault("RecycleStorm", "warning", app="shop")
 def no_jitter(host: Host) -> None:
-    """From 10:30 on all workers are recycled within a second, each 25 minutes."""
+    """All workers are recycled within a second, each 25 minutes."""
     host.change("gunicorn_config", 0, setting="max_requests_jitter")
-    storms = [10.5 + 25 / 60 * i for i in range(9)]
-    host.change("gunicorn_worker_exits_total", 0, 10.5, cause="max_requests")
+    storms = [6.2 + 25 / 60 * i for i in range(19)]
+    host.change("gunicorn_worker_exits_total", 0, cause="max_requests")
     for storm, following in pairwise((*storms, 24)):
         born = (storm + RUN_UP) * 3600 - 20
         for slot in range(WORKERS):
