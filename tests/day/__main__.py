@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from deploy.demo import servers
 from tests.day import play
 from tests.day.faults import FAULTS, HEALTHY, HEALTHY_SUNDAY
 
@@ -67,4 +68,7 @@ def clock(hour: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except servers.UnavailableError as error:
+        sys.exit(f"floodmark: {error}")

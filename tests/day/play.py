@@ -28,11 +28,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "alerts"
-HEALTHY = "healthy"
 
 # Hosts of one promtool: few enough for its memory and for every CPU to have work to the end, enough to be
 # each other's bystanders.
-_TOGETHER = 8
+_TOGETHER = 13
 
 
 class Result(NamedTuple):
@@ -102,7 +101,13 @@ def batches(wanted: Iterable[Fault], *, whole: bool = False) -> list[Batch]:
 
 
 def play(plan: list[Batch]) -> Iterator[list[Result]]:
-    """Yield each batch's results as they come, on every CPU."""
+    """Yield each batch's results as they come, on every CPU.
+
+    Raises:
+        servers.UnavailableError: there is no promtool.
+    """
+    # What all threads need, once.
+    servers.find("promtool")
     asked()
     healthy()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
