@@ -176,8 +176,10 @@ def disk_out_of_credits(host: Host) -> None:
 
 @fault("FilesystemFillingUp", "warning", hours=(0, 14), mountpoint="/")
 def log_at_debug(host: Host) -> None:
-    """From 5 on the root file system fills by a gigabyte an hour."""
-    host.change("node_filesystem_avail_bytes", lambda hour, free: free - (hour - 5) * GIB, 5, mountpoint="/")
+    """From 5 to 14 the root file system fills by a gigabyte an hour."""
+    host.change(
+        "node_filesystem_avail_bytes", lambda hour, free: free - (hour - 5) * GIB, 5, 14, mountpoint="/"
+    )
 
 
 @fault("FilesystemFillingUp", "critical", mountpoint="/")
