@@ -50,7 +50,7 @@ def rules() -> tuple[Rule, ...]:
         Rule(
             tuple(_matchers(rule["source_matchers"])),
             tuple(_matchers(rule["target_matchers"])),
-            tuple(rule["equal"]),
+            tuple(rule.get("equal", ())),
         )
         for rule in shipped["inhibit_rules"]
     )
