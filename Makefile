@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test matrix soak bench dashboards docs venv
+.PHONY: demo test alarms matrix soak bench dashboards docs venv
 
 demo: venv ## a real gunicorn, its deaths, Prometheus, Alertmanager and the Slack messages, with no account
 	@$(BIN)/python deploy/demo/demo.py $(DEMO_ARGS)
@@ -17,6 +17,9 @@ test: venv ## everything: lint, types, unit, contract, rule tests, end to end wi
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python deploy/alertmanager/variants.py --check
 	$(BIN)/pytest
+
+alarms: venv ## 24 hours, healthy and with each fault: which alerts are told
+	$(BIN)/python -m tests.day
 
 matrix: venv ## every death, worker class and gunicorn version, as root: truth against verdict; writes docs/attribution.md
 	$(BIN)/python -m tests.matrix
