@@ -112,7 +112,7 @@ def test_a_threshold_out_of_reach_in_its_one_place_silences_the_alert(
         for name in names:
             record = rf"(record: floodmark:threshold:{threshold}\n +expr: ).*"
             (folder / name).write_text(re.sub(record, rf"\1vector({value})", (ALERTS / name).read_text()))
-        command = [program("promtool"), "test", "rules", folder / "firing.test.yml"]
+        command: list[str | Path] = [program("promtool"), "test", "rules", folder / "firing.test.yml"]
         running.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     said = [process.communicate()[0] for process in running]
     assert any(re.search(r"got:\s*\[\]", words) for words in said), said[0]
