@@ -60,11 +60,11 @@ def page(folder: Path, workers: int, selectors: Iterable[promql_parser.VectorSel
     agent = ("--logger-class", "floodmark.agent.Logger", "--timeout", "60")
     with gunicorn("bench", folder, *agent, workers=workers) as app, floodmark(folder) as watcher:
         app.get("/")
-        before, started = _samples(watcher.metrics()), time.monotonic()
+        before, started = _samples(watcher.metrics(), app.name), time.monotonic()
         while time.monotonic() < started + PACE:
             app.get("/")
             time.sleep(0.1)
-        after = _samples(watcher.metrics())
+        after = _samples(watcher.metrics(), app.name)
         passed = time.monotonic() - started
         name = app.name
     series = {
@@ -97,12 +97,13 @@ def page(folder: Path, workers: int, selectors: Iterable[promql_parser.VectorSel
     return Page({**idle, **made_up}, len(made_up))
 
 
-def _samples(text: str) -> dict[str, tuple[float, bool]]:
-    """Return a page's samples: value, and whether it is of a kind that grows."""
+def _samples(text: str, app: str) -> dict[str, tuple[float, bool]]:
+    """Return a page's samples without other apps': value, and whether it is of a kind that grows."""
     return {
         written(sample.name, sample.labels): (sample.value, family.type in ("counter", "histogram"))
         for family in text_string_to_metric_families(text)
         for sample in family.samples
+        if sample.labels.get("app", app) == app
     }
 
 
