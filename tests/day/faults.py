@@ -228,13 +228,13 @@ def burst_capacity_spent(host: Host) -> None:
 
 
 def leaks(host: Host, size: float, begin: float) -> None:
-    """Have all workers hold so many bytes an hour more, together, and nobody deploy."""
+    """Have all workers hold so many bytes an hour more, together, until a restart at 14; nobody deploys."""
     quiet(host)
-    host.change("gunicorn_memory_bytes", lambda hour, held: held + (hour - begin) * size, begin)
+    host.change("gunicorn_memory_bytes", lambda hour, held: held + (hour - begin) * size, begin, 14)
     for name in ("gunicorn_worker_resident_memory_bytes", "gunicorn_worker_proportional_memory_bytes"):
-        host.change(name, lambda hour, held: held + (hour - begin) * size / WORKERS, begin)
+        host.change(name, lambda hour, held: held + (hour - begin) * size / WORKERS, begin, 14)
     for name in ("gunicorn_memory_headroom_bytes", "node_memory_MemAvailable_bytes"):
-        host.change(name, lambda hour, left: left - (hour - begin) * size, begin)
+        host.change(name, lambda hour, left: left - (hour - begin) * size, begin, 14)
 
 
 @fault("RssCreep", "warning", hours=_EVENING_BEFORE, app="shop")
