@@ -198,9 +198,32 @@ def test_an_alerts_runbook_is_where_its_address_says_and_has_the_four_parts(rule
     text = (ROOT / runbook).read_text()
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
     # Blocks of a language other than the shell's say so.
-    commands = re.findall(r"^ *```\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    commands = [block for language, block in blocks if not language]
     assert commands, "nothing to type"
     assert [command for command in commands if shell_refuses(command)] == []
+
+
+def spelt_out(text: str) -> str:
+    """Return a text with the alternatives of its patterns written out: a_(b|c) as a_b|a_c."""
+    while group := re.search(r"(\w*)\(([^()]*\|[^()]*)\)(\w*)", text):
+        before, parts, after = group.groups()
+        text = text.replace(group[0], "|".join(f"{before}{part}{after}" for part in parts.split("|")))
+    return text
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_a_runbook_and_the_first_command_name_only_metrics_and_thresholds_that_exist(
+    rule: dict[str, Any],
+) -> None:
+    text = (ROOT / f"alerts/runbooks/{rule['alert']}.md").read_text()
+    # Not pg_*: in runbooks these are PostgreSQL's own views and functions.
+    ours = "alertmanager|cloud|floodmark|gunicorn|hikaricp|jvm|node|prometheus|proxy|python"
+    named = re.findall(rf"(?<![\w:])(?:{ours})_\w*", spelt_out(f"{text}\n{rule['annotations']['action']}"))
+    # A command may look for several by how they begin.
+    assert [name for name in named if not any(series.startswith(name) for series in SERIES)] == []
+    thresholds = re.findall(r"floodmark:threshold:([a-z]\w*)", text) + re.findall(r"--set ([a-z]\w*)=", text)
+    assert {f"floodmark:threshold:{name}" for name in thresholds} - SERIES.keys() == set()
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])

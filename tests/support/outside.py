@@ -47,6 +47,8 @@ JVM = (
     _series("application", "jvm_gc_live_data_size_bytes", "jvm_gc_max_data_size_bytes")
     # The same: micrometer pull request 4765 took the unit away, as it was a ratio all along.
     | _series("application", "jvm_gc_overhead", "jvm_gc_overhead_percent")
+    # Of the same two ages; the runbook of JvmOldGenAfterGcHigh says why it isn't used.
+    | _series("application area pool", "jvm_memory_usage_after_gc", "jvm_memory_usage_after_gc_percent")
     | _series(
         "application action cause gc",
         "jvm_gc_pause_seconds_sum",
