@@ -14,8 +14,7 @@ test: venv ## everything: lint, types, unit, contract, rule tests, end to end wi
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m dashboards --check
-	$(BIN)/python docs/generate.py --check
-	$(BIN)/python deploy/alertmanager/variants.py --check
+	$(BIN)/python -m docs.generate --check
 	$(BIN)/pytest
 
 alarms: venv ## 24 hours, healthy and with each fault: which alerts are told
@@ -34,8 +33,7 @@ dashboards: venv ## build dashboards/json from the Python
 	$(BIN)/python -m dashboards
 
 docs: venv ## build the reference pages, and the variants of alertmanager.yml
-	$(BIN)/python docs/generate.py
-	$(BIN)/python deploy/alertmanager/variants.py
+	$(BIN)/python -m docs.generate
 
 venv: $(VENV)/.installed
 

@@ -1,5 +1,7 @@
-#!/usr/bin/env python3
-"""Write the reference pages docs/{metrics,alerts,configuration}.md, or say which of them differs."""
+"""Write what is generated but for dashboards, or say which of it differs.
+
+The reference pages docs/{metrics,alerts,configuration}.md, and the variants of Alertmanager's configuration.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from deploy.alertmanager import variants
 from floodmark import catalogue, config
 from floodmark.metric import Kind
 
@@ -36,27 +39,28 @@ apps:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit code: 0 all is written or equal, 1 a page differs, 2 wrong usage."""
-    parser = argparse.ArgumentParser(prog="docs/generate.py", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page differs")
+    """Return the exit code: 0 all is written or equal, 1 a file differs, 2 wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m docs.generate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file differs")
     check = parser.parse_args(arguments).check
 
     wanted = {
         DOCS / "metrics.md": metrics(),
         DOCS / "alerts.md": alerts(),
         DOCS / "configuration.md": configuration(),
+        **variants.files(),
     }
     differing = {
-        page: text
-        for page, text in wanted.items()
-        if not page.exists() or page.read_text(encoding="utf-8") != text
+        path: text
+        for path, text in wanted.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
     }
-    for page, text in differing.items():
+    for path, text in differing.items():
         if check:
-            sys.stderr.write(f"{page} differs from what it is made of. Type: make docs\n")
+            sys.stderr.write(f"{path} differs from what it is made of. Type: make docs\n")
         else:
-            page.write_text(text, encoding="utf-8")
-            sys.stdout.write(f"wrote {page}\n")
+            path.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"wrote {path}\n")
     return 1 if check and differing else 0
 
 
@@ -156,9 +160,7 @@ def _alert(rule: dict[str, Any], silenced: dict[str, list[str]]) -> tuple[str, .
 
 def _silenced() -> dict[str, list[str]]:
     """The causes that silence an alert, by its name: alertmanager.yml's, where it names both."""
-    config = yaml.safe_load(
-        (DOCS.parent / "deploy/alertmanager/alertmanager.yml").read_text(encoding="utf-8")
-    )
+    config = yaml.safe_load(variants.SHIPPED.read_text(encoding="utf-8"))
     by_target: dict[str, list[str]] = {}
     for rule in config["inhibit_rules"]:
         source, target = (

@@ -276,7 +276,11 @@ def test_no_runbook_or_rule_test_is_left_over_from_an_alert_that_is_gone() -> No
 
 def test_the_generated_pages_say_what_the_catalogue_and_the_rules_say() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "docs/generate.py", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "docs.generate", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 

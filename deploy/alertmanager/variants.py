@@ -1,5 +1,4 @@
-#!/usr/bin/env python3
-"""Write variants/ from alertmanager.yml: one file for each of Slack and a heartbeat being there or not.
+"""variants/ of alertmanager.yml: one file for each of Slack and a heartbeat being there or not.
 
 Alertmanager can't leave out a receiver whose secret isn't there: it would fail at every notification, and
 nobody could tell that from a webhook that is down. A receiver without integrations tells nobody.
@@ -7,42 +6,19 @@ nobody could tell that from a webhook that is down. A receiver without integrati
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection
 
 SHIPPED = Path(__file__).with_name("alertmanager.yml")
 FOLDER = SHIPPED.parent / "variants"
 _WAYS = {"slack": "slack_configs", "heartbeat": "webhook_configs"}
-_HEAD = (
-    "# Written by variants.py from ../alertmanager.yml, which says why: change that, then type: make docs\n"
-)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write what differs and return 0; with --check write nothing, and return 1 if something differs."""
-    parser = argparse.ArgumentParser(prog="variants.py", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file differs")
-    check = parser.parse_args(arguments).check
-    differing = {
-        path: text
-        for path, text in files().items()
-        if not path.exists() or path.read_text(encoding="utf-8") != text
-    }
-    for path, text in differing.items():
-        if check:
-            sys.stderr.write(f"{path} differs from what it is made of. Type: make docs\n")
-        else:
-            path.write_text(text, encoding="utf-8")
-            sys.stdout.write(f"wrote {path}\n")
-    return 1 if check and differing else 0
+_HEAD = "# Written by make docs from ../alertmanager.yml, which has the reasons.\n"
 
 
 def files() -> dict[Path, str]:
@@ -83,7 +59,3 @@ class _Plain(yaml.SafeDumper):
 def dump(config: dict[str, Any]) -> str:
     """A configuration as YAML, in the order given."""
     return yaml.dump(config, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
