@@ -101,14 +101,21 @@ def alerts() -> str:
         for path in paths
     }
     silenced = _silenced()
+    recorded = {rule["record"]: rule["expr"] for path in paths for rule in rules[path] if "record" in rule}
     parts = [
         "# Alerts",
         GENERATED.format(source="alerts/*.rules.yml"),
         (
             "Each has a runbook (its name leads there) and a rule test (`tests/alerts/<Alert>.test.yml`). "
-            "Alertmanager sends one message for each host and app, and leaves out an alert while its cause "
-            "is told: the column *silent while* names it. While TargetDown fires for a host, all of that "
-            "host's are silent; a critical alert silences its own warning."
+            "Alertmanager sends one message for each host and app, and one for deaths and gaps, which have "
+            "no end to tell. It leaves out an alert while its cause is told: the column *silent while* names "
+            "it. While TargetDown fires for a host, all of that host's are silent; a critical alert silences "
+            "its own warning."
+        ),
+        (
+            "An alert whose series nobody publishes is silent: the column *needs* says what brings them, "
+            "where it isn't floodmark from outside. **Cloud and proxy metrics have no collector in floodmark "
+            "yet**; their names are [in the rules](../alerts), for whoever has them from elsewhere."
         ),
     ]
     for path in paths:
@@ -116,16 +123,10 @@ def alerts() -> str:
             f"## [{path.name}](../alerts/{path.name})",
             _head(path),
             _table(
-                ("alert", "severity", "after", "impact", "silent while"),
-                (_alert(rule, silenced) for rule in rules[path] if "alert" in rule),
+                ("alert", "severity", "after", "impact", "needs", "silent while"),
+                (_alert(rule, silenced, recorded) for rule in rules[path] if "alert" in rule),
             ),
         ]
-    recorded = (
-        (f"`{rule['record']}`", f"`{rule['expr']}`")
-        for path in paths
-        for rule in rules[path]
-        if "record" in rule
-    )
     parts += [
         "## Thresholds",
         (
@@ -134,7 +135,7 @@ def alerts() -> str:
         ),
         _table(("series", "value", "why"), _thresholds()),
         "## Series recorded for the rules",
-        _table(("series", "expression"), recorded),
+        _table(("series", "expression"), ((f"`{name}`", f"`{expr}`") for name, expr in recorded.items())),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -147,13 +148,35 @@ def _head(path: Path) -> str:
     return " ".join(line.lstrip("# ") for line in lines)
 
 
-def _alert(rule: dict[str, Any], silenced: dict[str, list[str]]) -> tuple[str, ...]:
+# What brings series that floodmark doesn't see from outside, by how their names begin.
+_NEEDS = {
+    "gunicorn_request(s_total|_duration|_busy)": "StatsD or the agent",
+    "python_(gc|heap_live)|gunicorn_route": "the agent",
+    "proxy_": "proxy metrics",
+    "cloud_": "cloud metrics",
+    "pg_": "postgres_exporter",
+    "jvm_|hikaricp_": "Micrometer",
+    "prometheus_|alertmanager_": "Prometheus and Alertmanager as targets",
+}
+
+
+def _needs(expr: str, recorded: dict[str, str]) -> set[str]:
+    """What must be there for an expression to have a value, through the series recorded for it."""
+    bare = re.sub(r'"(?:[^"\\]|\\.)*"', "", expr)
+    found = {what for names, what in _NEEDS.items() if re.search(rf"(?<![\w:])({names})", bare)}
+    return found.union(
+        *(_needs(recorded[name], recorded) for name in recorded.keys() & set(re.findall(r"[\w:]+", bare)))
+    )
+
+
+def _alert(rule: dict[str, Any], silenced: dict[str, list[str]], recorded: dict[str, str]) -> tuple[str, ...]:
     name = rule["alert"]
     return (
         f"[{name}](../alerts/runbooks/{name}.md)",
         rule["labels"]["severity"],
         rule.get("for", "at once"),
         rule["annotations"]["impact"],
+        ", ".join(sorted(_needs(rule["expr"], recorded))),
         ", ".join(silenced.get(name, ())),
     )
 

@@ -357,10 +357,12 @@ def _table(ports: Ports, webhook: str | None) -> str:
         ("Prometheus", _shown(ports.prometheus, "/alerts", "/api/v1/alerts"), "the alerts"),
         ("Alertmanager", _shown(ports.alertmanager, "/", "/api/v2/alerts"), "what it sends on"),
         ("Slack", f"http://127.0.0.1:{ports.slack}", "the messages as Slack shows them"),
+        ("", f"http://127.0.0.1:{ports.slack}{slack.WEBHOOK}", "its webhook"),
     ]
     if webhook:
-        rows[-1] = ("Slack", "your channel", "the webhook in SLACK_WEBHOOK_URL")
-    return "\n" + "".join(f"  {name:14}{address:40}{what}\n" for name, address, what in rows)
+        rows[-2:] = [("Slack", "your channel", "the webhook in SLACK_WEBHOOK_URL")]
+    why = f"  Why they die: .venv/bin/floodmark why --url http://127.0.0.1:{ports.exporter}\n"
+    return "\n" + "".join(f"  {name:14}{address:53}{what}\n" for name, address, what in rows) + "\n" + why
 
 
 def _shown(port: int, page: str, api: str) -> str:

@@ -69,6 +69,10 @@ def _one_of(names: Iterable[str]) -> Callable[[object], str]:
     return parse
 
 
+def _language(value: object) -> str:
+    return _one_of(LANGUAGES)(value or LANGUAGES[0])  # compose takes an empty variable for an unset one
+
+
 def _path(value: object) -> Path:
     if not isinstance(value, (str, Path)) or not Path(value).is_absolute():
         raise ValueError("an absolute path")
@@ -185,7 +189,7 @@ class Config:
     log_format: str = _setting(_one_of(FORMATS), "logfmt or json", default="logfmt")
     log_level: str = _setting(_one_of(LOG_LEVELS), "debug, info, warning or error", default="info")
     lang: str = _setting(
-        _one_of(LANGUAGES),
+        _language,
         "en or ko: language of the Slack messages, for `slack test` and `rules export`; compose and the demo"
         " take it from the environment",
         default="en",

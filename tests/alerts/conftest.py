@@ -150,9 +150,12 @@ class Alertmanager:
         """Send alerts as Prometheus does."""
         self._ask("POST", "/api/v2/alerts", json.dumps(alerts))
 
-    def inhibited(self) -> list[Taken]:
-        """Return the alerts that another one inhibits."""
-        return self._taken(inhibited=True)
+    def inhibited(self, many: int) -> list[Taken]:
+        """Return the alerts that another one inhibits, once they are as many: causes come in one by one."""
+        deadline = time.monotonic() + 10
+        while len(found := self._taken(inhibited=True)) < many and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return found
 
     def told(self) -> list[Taken]:
         """Return the alerts that none inhibits."""

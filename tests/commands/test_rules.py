@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import datetime as dt
 import math
+import os
 import re
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -376,8 +377,34 @@ def test_a_file_of_that_name_which_is_not_ours_is_never_overwritten(
 def test_a_folder_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "file"
     file.write_text("")
-    for target, why in ((file, "File exists"), (file / "rules", "Not a directory")):
-        assert refused(capsys, target) == f"floodmark: {target}: {why}: nothing is written\n"
+    for target, why in ((file, " is no folder"), (file / "rules", ": File exists")):
+        assert refused(capsys, target) == f"floodmark: {file}{why}: nothing is written\n"
+
+
+def test_a_variable_that_is_not_set_is_not_the_present_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, "") == "floodmark: rules export: DIR is empty: nothing is written\n"
+
+
+def test_a_threshold_that_was_set_and_now_is_not_is_named_with_the_flag_that_keeps_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rules", "export", str(tmp_path), "--set", "disk_queue_depth=2"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["rules", "export", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == (
+        "Note: disk_queue_depth was 2 here and is 1 now. To keep it: --set 'disk_queue_depth=2'\n"
+    )
+
+
+def test_a_closed_umask_leaves_rules_that_prometheus_may_read(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        assert main(["rules", "export", str(tmp_path / "etc" / "rules")]) == 0
+    finally:
+        os.umask(before)
+    made = [tmp_path / "etc", tmp_path / "etc" / "rules"]
+    assert {path.stat().st_mode & 0o777 for path in made} == {0o755}
+    assert {path.stat().st_mode & 0o777 for path in made[1].iterdir()} == {0o644}
 
 
 def test_a_full_disk_leaves_what_was_there(

@@ -19,11 +19,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import yaml
+
 import floodmark
 from floodmark import config, rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _PACKAGE = Path(floodmark.__file__).parent
 _SUFFIX = ".rules.yml"
@@ -62,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description=_EXPORT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    export.add_argument("folder", type=Path, metavar="DIR", help="where they go")
+    export.add_argument("folder", metavar="DIR", help="where they go")
     export.add_argument(
         "--set",
         action="append",
@@ -101,11 +103,22 @@ def run(arguments: argparse.Namespace) -> int:
         _language(arguments.lang),
         _faster(arguments.faster, shipped.values()),
     )
-    command = ["floodmark", "rules", "export", str(arguments.folder), *_flags(chosen)]
+    target = _target(arguments.folder)
+    command = ["floodmark", "rules", "export", str(target), *_flags(chosen)]
     files = {name: _exported(text, chosen, shlex.join(command)) for name, text in shipped.items()}
-    removed = _write(arguments.folder, files)
-    sys.stdout.write("\n".join(_told(arguments.folder, files, removed, chosen)) + "\n")
+    before = _thresholds(target)
+    removed = _write(target, files)
+    sys.stdout.write("\n".join(_told(target, files, removed, chosen)) + "\n")
+    sys.stderr.writelines(_taken_back(before, files.values(), chosen))
     return 0
+
+
+def _target(text: str) -> Path:
+    if not text:  # an unset variable: as a path it would be the present folder
+        raise config.ConfigError("rules export: DIR is empty: nothing is written")
+    if Path(text).exists() and not Path(text).is_dir():
+        raise config.ConfigError(f"{text} is no folder: nothing is written")
+    return Path(text)
 
 
 def _values(settings: Sequence[str], texts: Iterable[str]) -> dict[str, str]:
@@ -117,8 +130,9 @@ def _values(settings: Sequence[str], texts: Iterable[str]) -> dict[str, str]:
         if not equals:
             raise config.ConfigError(f"--set {setting}: give it a value, like --set disk_queue_depth=2")
         if name not in known:
-            nearest = difflib.get_close_matches(name, sorted(known), 1, cutoff=0)[0]
-            raise config.ConfigError(f"--set {setting}: no threshold {name!r}: did you mean {nearest!r}?")
+            nearest = difflib.get_close_matches(name, sorted(known), 1)
+            right = f"did you mean {nearest[0]!r}?" if nearest else f"one of {', '.join(sorted(known))}"
+            raise config.ConfigError(f"--set {setting}: no threshold {name!r}: {right}")
         if name in values:
             raise config.ConfigError(f"--set {setting}: {name} is set twice, to {values[name]} before")
         try:
@@ -129,6 +143,24 @@ def _values(settings: Sequence[str], texts: Iterable[str]) -> dict[str, str]:
             ) from None
         values[name] = value
     return values
+
+
+def _thresholds(target: Path) -> dict[str, str]:
+    """Return the thresholds of the export that is there, as written; none where there is none."""
+    found = {}
+    for path in sorted(target.glob(f"*{_SUFFIX}")):
+        if _is_ours(path):
+            with contextlib.suppress(OSError, ValueError, LookupError, AttributeError, yaml.YAMLError):
+                found.update(rules.thresholds(path.read_text("utf-8")))  # unless somebody has spoilt it
+    return found
+
+
+def _taken_back(before: Mapping[str, str], files: Iterable[str], chosen: Chosen) -> Iterator[str]:
+    """Yield what to know of each threshold that was set and now isn't."""
+    for name, value in ((name, value) for text in files for name, value in rules.thresholds(text).items()):
+        was = before.get(name, value)
+        if was != value and name not in chosen.values:
+            yield f"Note: {name} was {was} here and is {value} now. To keep it: --set '{name}={was}'\n"
 
 
 def _language(flag: str | None) -> str:
@@ -180,7 +212,7 @@ def _write(target: Path, files: Mapping[str, str]) -> list[str]:
     # Not .rules.yml before they are whole: Prometheus' pattern may match what starts with a dot.
     waiting = {name: target / f".{name}.{os.getpid()}.new" for name in files}
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        _make(target)
         present = sorted(path for path in target.glob(f"*{_SUFFIX}") if path.name in files or _is_ours(path))
         for path in present:
             if not _is_ours(path):
@@ -190,6 +222,9 @@ def _write(target: Path, files: Mapping[str, str]) -> list[str]:
                 )
         for name, path in waiting.items():
             path.write_text(files[name], "utf-8")
+            path.chmod(
+                0o644
+            )  # no secret, and Prometheus is another user, who would find no rules and say nothing
         for name, path in waiting.items():
             path.replace(target / name)
         removed = [path for path in present if path.name not in files]
@@ -203,6 +238,14 @@ def _write(target: Path, files: Mapping[str, str]) -> list[str]:
             f"{error.filename or target}: {error.strerror}: nothing is written"
         ) from error
     return [path.name for path in removed]
+
+
+def _make(folder: Path) -> None:
+    """Make a folder, and those above it, that Prometheus' user may look into whatever the umask."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir()
+        folder.chmod(0o755)
 
 
 def _is_ours(path: Path) -> bool:
@@ -229,5 +272,9 @@ def _told(target: Path, files: Mapping[str, str], removed: Sequence[str], chosen
         f"  promtool check rules {shlex.quote(str(pattern.parent))}/*{_SUFFIX}",
         f"  in prometheus.yml:  rule_files: ['{pattern}']",
         f"  it needs there:     {', '.join(wanted)}",
-        "  then reload it:     systemctl reload prometheus, or kill -HUP its pid",
+        (
+            "  then restart it, for the flag"
+            if chosen.faster > 1
+            else "  then reload it:     systemctl reload prometheus, or kill -HUP its pid"
+        ),
     ]

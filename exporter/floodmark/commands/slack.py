@@ -251,7 +251,8 @@ def _notes(webhook: Webhook, proxy: str | None) -> Iterator[str]:
     if proxy:
         yield (
             f"this went through the proxy {proxy}, from the environment. Alertmanager uses it only with"
-            " `http_config: {proxy_from_environment: true}` under `global`"
+            " `http_config: {proxy_from_environment: true}` under `global` (0.26 or newer; before:"
+            " `proxy_url: http://...`)"
         )
     if webhook.host not in _SLACK and not webhook.local:
         yield f"{webhook.host} is not Slack. What calls itself compatible often leaves out colours or buttons"
@@ -391,7 +392,7 @@ def _unreachable(error: Exception, webhook: Webhook, proxy: str | None) -> str:
                 f"no answer from {who} within {_TIMEOUT:.0f} s. Is a firewall in the way, or a proxy needed?"
             )
         case ConnectionRefusedError():
-            said = f"nothing listens at {who}: connection refused"
+            said = f"nothing listens at {who}: connection refused. Is the address right, and the server up?"
         case OSError() if "Tunnel connection failed" in str(reason):
             said = f"{who} lets nothing through to {webhook.host}: {str(reason).rpartition(': ')[2]}"
         case _:
