@@ -217,6 +217,11 @@ def test_prometheus_keeps_a_bounded_time_and_size_and_takes_no_orders(services: 
     assert not {"--web.enable-lifecycle", "--web.enable-admin-api"} & flags.keys()
 
 
+def test_an_address_with_a_path_moves_no_api_that_others_of_the_stack_ask(services: Services) -> None:
+    for name in ("prometheus", "alertmanager"):
+        assert "--web.route-prefix=/" in services[name]["command"], name
+
+
 def test_prometheus_finds_its_targets_alertmanager_and_rules_where_compose_puts_them(
     services: Services,
 ) -> None:
