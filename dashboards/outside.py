@@ -55,7 +55,7 @@ JVM_AFTER_GC_PERCENT = _jvm(
     labels=("application", "area", "pool"),
 )
 _pause = ("application", "action", "cause", "gc")
-JVM_PAUSE_SUM = _jvm("jvm_gc_pause_seconds_sum", "Time in pauses.", Kind.COUNTER, "seconds", _pause)
+JVM_PAUSE_SUM = _jvm("jvm_gc_pause_seconds_sum", "Time in pauses.", Kind.COUNTER, "seconds", labels=_pause)
 JVM_PAUSE_COUNT = _jvm("jvm_gc_pause_seconds_count", "Pauses.", Kind.COUNTER, labels=_pause)
 JVM_PAUSE_MAX = _jvm("jvm_gc_pause_seconds_max", "Longest recent pause.", unit="seconds", labels=_pause)
 _pool = ("application", "area", "id")
