@@ -22,6 +22,8 @@ from . import palette, query
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from floodmark.metric import Metric
+
     from .palette import Scale
 
 Json = dict[str, Any]
@@ -73,7 +75,7 @@ class Query:
     scale: Scale = ()
 
 
-def threshold(name: query.ThresholdName, legend: str = "alert threshold") -> Query:
+def threshold(name: str, legend: str = "alert threshold") -> Query:
     """The dashed line from which on an alert fires: the series that the alert itself compares with."""
     return Query(query.threshold(name), legend, line=palette.THRESHOLD)
 
@@ -267,10 +269,20 @@ def row(title: str, *panels: Panel) -> Row:
     return Row(title=title, collapsed=True, panels=list(panels))
 
 
-def dashboard(uid: str, title: str, description: str, panels: Sequence[Panel]) -> Json:
+def dashboard(  # noqa: PLR0913 - what differs between dashboards is exactly this
+    uid: str,
+    title: str,
+    description: str,
+    panels: Sequence[Panel],
+    *,
+    targets: Sequence[Metric] = (catalogue.BUILD_INFO,),
+    apps: Metric = catalogue.UP,
+) -> Json:
     """The whole dashboard, as Grafana's classic JSON: for provisioning and for import alike.
 
-    Panels flow from left to right in the order given and wrap at 24 columns.
+    Panels flow from left to right in the order given and wrap at 24 columns. The variables job and instance
+    offer what has one of ``targets``, app what ``apps`` has. Every floodmark has its build info, whether it
+    sees a gunicorn or not.
     """
     _lay_out(panels)
     model = core.Dashboard(
@@ -289,7 +301,7 @@ def dashboard(uid: str, title: str, description: str, panels: Sequence[Panel]) -
             refreshIntervals=["30s", "1m", "5m", "15m", "1h"],
             timeOptions=[],
         ),
-        templating=core.Templating(list=_variables()),
+        templating=core.Templating(list=_variables(targets, apps)),
         annotations=core.Annotations(list=_annotations()),
         links=[
             {
@@ -390,7 +402,7 @@ def _overrides(queries: Iterable[Query]) -> list[Json]:
     return found
 
 
-def _variables() -> list[Json]:
+def _variables(targets: Sequence[Metric], apps: Metric) -> list[Json]:
     """The variables data source, job, instance and app, each narrowing the next."""
     source = {
         "name": "datasource",
@@ -404,13 +416,17 @@ def _variables() -> list[Json]:
         "includeAll": False,
         "options": [],
     }
-    # Every floodmark has its build info, whether it sees a gunicorn or not.
-    build, up = catalogue.BUILD_INFO.name, catalogue.UP.name
+    if len(targets) == 1:
+        all_, of_job = targets[0].name, f'{targets[0].name}{{job=~"$job"}}'
+    else:
+        names = f'__name__=~"{"|".join(metric.name for metric in targets)}"'
+        all_, of_job = f"{{{names}}}", f'{{{names},job=~"$job"}}'
+    app = "app" if "app" in apps.labels else "application"
     return [
         source,
-        _variable("job", f"label_values({build}, job)"),
-        _variable("instance", f'label_values({build}{{job=~"$job"}}, instance)'),
-        _variable("app", f'label_values({up}{{job=~"$job",instance=~"$instance"}}, app)'),
+        _variable("job", f"label_values({all_}, job)"),
+        _variable("instance", f"label_values({of_job}, instance)"),
+        _variable("app", f'label_values({apps.name}{{job=~"$job",instance=~"$instance"}}, {app})'),
     ]
 
 

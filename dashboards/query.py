@@ -5,25 +5,20 @@ A panel never types a metric's name or a variable's filter, so neither can be wr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import difflib
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
 
 from floodmark.gunicorn.verdict import WANTED
 
 if TYPE_CHECKING:
     from floodmark.metric import Metric
 
-# The series that alerts/thresholds.rules.yml records: the one place where a threshold stands.
-ThresholdName = Literal[
-    "disk_queue_depth",
-    "disk_await_seconds",
-    "rss_creep_ratio",
-    "rss_creep_bytes",
-    "traffic_spike_ratio",
-    "traffic_spike_rate",
-]
-
-# What alerts compare with those, and how they name it: recorded for each app by alerts/*.rules.yml.
-RecordedName = Literal["app:gunicorn_memory_bytes:floor1h", "app:gunicorn_requests:rate5m"]
+_ALERTS = Path(__file__).parents[1] / "alerts"
+_THRESHOLD = "floodmark:threshold:"
 
 _TARGET = ('job=~"$job"', 'instance=~"$instance"')
 _APP = 'app=~"$app"'
@@ -37,7 +32,7 @@ FIRING = 'ALERTS{alertstate="firing",job=~"$job|",instance=~"$instance|",app=~"$
 
 
 def select(metric: Metric, suffix: str = "", **matchers: str) -> str:
-    """Selector of ``metric``'s series that the variables let through; by app where it has that label.
+    """Selector of ``metric``'s series that the variables let through; by app where it tells one.
 
     A matcher is ``label="value"``, or ``label="=~value"`` with any of PromQL's other operators in front.
     ``suffix`` is _bucket, _sum or _count, for a histogram.
@@ -47,7 +42,8 @@ def select(metric: Metric, suffix: str = "", **matchers: str) -> str:
     """
     if unknown := matchers.keys() - set(metric.labels):
         raise ValueError(f"{metric.name} has no label {', '.join(sorted(unknown))}")
-    variables = (*_TARGET, _APP) if "app" in metric.labels else _TARGET
+    apps = [f'{label}=~"$app"' for label in ("app", "application") if label in metric.labels]
+    variables = (*_TARGET, *apps)
     own = (_matcher(label, value) for label, value in matchers.items())
     return f"{metric.name}{suffix}{{{','.join((*variables, *own))}}}"
 
@@ -72,14 +68,44 @@ def quantile(metric: Metric, which: float) -> str:
     return f"histogram_quantile({which}, sum by (le) ({rate(metric, '_bucket')})) >= 0"
 
 
-def threshold(name: ThresholdName) -> str:
-    """The alert threshold ``name``: one series without labels."""
-    return f"floodmark:threshold:{name}"
+@functools.cache
+def _recorded() -> frozenset[str]:
+    """Every series that alerts/*.rules.yml record, thresholds among them: the one place where they stand."""
+    return frozenset(
+        rule["record"]
+        for path in _ALERTS.glob("*.rules.yml")
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+        if "record" in rule
+    )
 
 
-def recorded(name: RecordedName) -> str:
-    """Selector of a series that the alerts record by app: a panel beside a threshold shows what they see."""
-    return f"{name}{{{','.join((*_TARGET, _APP))}}}"
+def _known(name: str) -> str:
+    if name not in _recorded():
+        nearest = difflib.get_close_matches(name, _recorded(), 1, cutoff=0)[0]
+        raise ValueError(f"no rule records {name}: did you mean {nearest}?")
+    return name
+
+
+def threshold(name: str) -> str:
+    """The alert threshold ``name``: one series without labels.
+
+    Raises:
+        ValueError: there is none.
+    """
+    return _known(_THRESHOLD + name)
+
+
+def recorded(name: str) -> str:
+    """Selector of a series that the alerts record: a panel beside a threshold shows what they see.
+
+    Its name begins with what it is recorded by: by app where that is "app", else by host or target.
+
+    Raises:
+        ValueError: no rule records it.
+    """
+    variables = (*_TARGET, _APP) if name.startswith("app") else _TARGET
+    return f"{_known(name)}{{{','.join(variables)}}}"
 
 
 def _matcher(label: str, value: str) -> str:

@@ -20,8 +20,8 @@ import yaml
 
 from floodmark import catalogue
 from floodmark.metric import Kind, Metric
-from tests.support import outside
-from tests.support.promql import grouping_labels, published, selectors
+from tests.support.promql import grouping_labels, selectors
+from tests.support.promql import known as known_series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ def in_dashboards() -> Iterator[Query]:
 
 def known() -> dict[str, frozenset[str]]:
     """Every series that may be asked for, by name, with its labels."""
-    series = published() | outside.OUTSIDE
+    series = known_series()
     for rule in RULES:
         if "record" in rule:
             asked = [series[selector.name] for selector in selectors(rule["expr"])]

@@ -13,8 +13,7 @@ import promql_parser
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.live import floodmark, gunicorn
-from tests.support.outside import CLOUD, JVM, POSTGRES, PROXY
-from tests.support.promql import TARGET_LABELS, published
+from tests.support.promql import TARGET_LABELS, known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -77,7 +76,7 @@ def page(folder: Path, workers: int, selectors: Iterable[promql_parser.VectorSel
     for selector in selectors:
         for matcher in selector.matchers.matchers:
             named.setdefault(selector.name or "", {}).setdefault(matcher.name, set()).update(_plain(matcher))
-    wanted = {**published(), **CLOUD, **PROXY, **JVM, **POSTGRES}
+    wanted = known()
     made_up = {
         sample: (_value(metric), 0.0)
         for metric, labels in wanted.items()

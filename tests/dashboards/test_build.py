@@ -22,8 +22,9 @@ def _build(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of dashboards/ to spoil."""
-    shutil.copytree(ROOT / "dashboards", tmp_path / "dashboards")
+    """A copy of dashboards/ to spoil, and of the rules whose series they draw."""
+    for folder in ("dashboards", "alerts"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     return tmp_path
 
 

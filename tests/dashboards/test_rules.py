@@ -17,7 +17,7 @@ from grafana_foundation_sdk.models import units
 from floodmark import catalogue
 from floodmark.gunicorn.verdict import CAUSES
 from floodmark.metric import Kind
-from tests.support.promql import TARGET_LABELS, grouping_labels, published, selectors
+from tests.support.promql import TARGET_LABELS, grouping_labels, known, selectors
 
 with warnings.catch_warnings():
     # The SDK would have us write the model of Grafana 13; classic JSON is what Grafana 10 to 13 all read.
@@ -95,8 +95,11 @@ def _labels_of(name: str) -> set[str] | None:
         return ALERT_LABELS
     if name in RECORDED:
         # level:metric:operation, as Prometheus names recorded series: the level says what it is grouped by.
-        return {"app", *TARGET_LABELS} if name.startswith("app:") else set()
-    series = published().get(name)
+        level = name.partition(":")[0]
+        return (
+            set() if level == "floodmark" else {*TARGET_LABELS, *({"app"} if level.startswith("app") else ())}
+        )
+    series = known().get(name)
     return None if series is None else set(series)
 
 
@@ -235,7 +238,7 @@ def test_every_rate_spans_what_grafana_computes_from_the_scrape_interval(express
 
 def test_no_counter_is_shown_raw(expressions: list[str]) -> None:
     counters = {row.name for row in catalogue.ALL if row.kind is Kind.COUNTER}
-    counters |= {name for name in published() if name.endswith(("_bucket", "_sum", "_count"))}
+    counters |= {name for name in known() if name.endswith(("_bucket", "_sum", "_count"))}
     for expr in expressions:
         for name in counters & {found.name for found in selectors(expr)}:
             uses = re.findall(rf"(\w*)\(?\b{name}{{[^}}]*}}(\[?)", expr)

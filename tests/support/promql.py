@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import promql_parser
 
+from dashboards import outside
 from floodmark import catalogue
 from floodmark.metric import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from floodmark.metric import Metric
 
 # Grafana fills these in before Prometheus sees the query; inside a string ("$job") the parser accepts them.
 _DURATION_VARIABLE = re.compile(r"\$(?:__rate_interval|__interval|__range)\b")
@@ -65,10 +68,24 @@ def grouping_labels(expr: str) -> set[str]:
     return found
 
 
-def published() -> dict[str, frozenset[str]]:
-    """Every series name the catalogue's rows publish, with the labels it has; a histogram has three names."""
+# Prometheus' own. ALERTS has what the alert's expression and its rule have.
+PROMETHEUS = {
+    "up": TARGET_LABELS,
+    "ALERTS": TARGET_LABELS
+    | {"alertname", "alertstate", "severity", "kind"}
+    | {"app", "cause", "device", "server", "database", "mountpoint"},
+}
+
+
+def known() -> dict[str, frozenset[str]]:
+    """Every series that floodmark, others or Prometheus itself publish, with the labels it has."""
+    return series_of(catalogue.ALL) | series_of(outside.ALL) | PROMETHEUS
+
+
+def series_of(rows: Iterable[Metric]) -> dict[str, frozenset[str]]:
+    """The series names that rows publish, with the labels each has; a histogram has three names."""
     series: dict[str, frozenset[str]] = {}
-    for row in catalogue.ALL:
+    for row in rows:
         labels = frozenset(row.labels) | TARGET_LABELS
         if row.kind is Kind.HISTOGRAM:
             series[f"{row.name}_bucket"] = labels | {"le"}
