@@ -6,6 +6,8 @@ what ran out, who died, what visitors saw, and whether a disk or the database wa
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from floodmark.catalogue import (
     BUILD_INFO,
     CPU_SECONDS,
@@ -32,6 +34,9 @@ from .overview import APP, BY_APP, BY_HOST
 from .panels import Json, Panel, Query, Row, dashboard, row, threshold, timeseries
 from .query import FIRING, count, rate, recorded, select
 from .query import threshold as threshold_series
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 HOST = "{{instance}}"
 DATABASE = "{{database}} {{service}}"
@@ -60,11 +65,19 @@ def build() -> Json:
     )
 
 
-def _line(
-    number: int, title: str, description: str, *queries: Query, unit: str, most: float | None = None
+def _line(  # noqa: PLR0913 - what differs between them is exactly this
+    number: int,
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str,
+    most: float | None = None,
+    colours: Mapping[str, str] | None = None,
 ) -> Panel:
     """Lines as wide as the page, on its one time line."""
-    return timeseries(number, title, description, *queries, unit=unit, width=24, height=4, most=most)
+    return timeseries(
+        number, title, description, *queries, unit=unit, width=24, height=4, most=most, colours=colours
+    )
 
 
 def _time_line() -> list[Panel]:
@@ -73,10 +86,13 @@ def _time_line() -> list[Panel]:
             161,
             "1. What came in? Requests/s",
             """Arriving: served, and what the queue grew by. Orange dashed: where the alert TrafficSpike
-            fires; red: what the app can serve, as its own last day says. Bad: arriving above served, or near
+            fires; red: what the app can serve, as its own last day says. Bad: arriving above orange, or near
             red. A gap here and below: floodmark or the whole host didn't answer.""",
-            Query(recorded("app:gunicorn_requests:arrivals1m"), f"arriving {APP}"),
-            Query(f"sum by ({BY_APP}) ({rate(REQUESTS)})", f"served {APP}"),
+            Query(
+                f"{recorded('app:gunicorn_requests:arrivals1m')} or on ({BY_APP})"
+                f" sum by ({BY_APP}) ({rate(REQUESTS)})",
+                f"arriving {APP}",
+            ),
             Query(_SPIKE, f"alert threshold {APP}", line=palette.THRESHOLD),
             Query(recorded("app:gunicorn_capacity:rate1d"), f"capacity {APP}", line=palette.LIMIT),
             unit="reqps",
@@ -110,6 +126,7 @@ def _time_line() -> list[Panel]:
             threshold("cpu_busy_ratio", "CPU: alert threshold"),
             unit="percentunit",
             most=1,
+            colours={"CPU": palette.RESOURCES["cpu"], "steal": palette.CPU_MODES["steal"]},
         ),
         _line(
             164,
@@ -130,6 +147,7 @@ def _time_line() -> list[Panel]:
             ),
             unit="percentunit",
             most=1,
+            colours={"host": palette.RESOURCES["memory"], "swap": palette.MEMORY_KINDS["swap"]},
         ),
         timeseries(
             165,
@@ -161,6 +179,7 @@ def _time_line() -> list[Panel]:
             threshold("error_ratio", "app: alert threshold"),
             threshold("gateway_error_ratio", "proxy: alert threshold"),
             unit="percentunit",
+            colours={"proxy": "purple"},
         ),
         _line(
             167,
@@ -188,6 +207,7 @@ def _time_line() -> list[Panel]:
                 unit="percentunit",
             ),
             unit="none",
+            colours={"disk queue": "yellow", "CPU": palette.RESOURCES["cpu"], "connections": "purple"},
         ),
     ]
 

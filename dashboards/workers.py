@@ -36,7 +36,6 @@ from . import palette
 from .overview import APP, BY_APP
 from .panels import Json, Panel, Query, Row, bargauge, dashboard, row, stat, table, threshold, timeseries
 from .query import UNWANTED, count, quantile, rate, recorded, select
-from .query import threshold as threshold_series
 
 WORKER = f"{{{{worker}}}} {APP}"
 
@@ -49,6 +48,8 @@ _LOOPING = f"!~{'|'.join(sorted(WANTED | {'boot_error', 'shutdown_kill', 'unknow
 _PROPORTIONAL = f"quantile_over_time(0.5, {select(MEMORY, kind='proportional')}[30m])"
 _TO_GROW = f"quantile_over_time(0.5, {recorded('app:gunicorn_memory_bytes:ungrown_shared')}[30m])"
 _THERE_IS = f"quantile_over_time(0.5, {select(MEMORY_HEADROOM)}[30m]) + on ({BY_APP}) {_PROPORTIONAL}"
+
+_OLD = 6 * 3600
 
 _DEATH = f"max by (app, instance, cause, confidence, doing) ({select(LAST_DEATH)})"
 _LARGEST = f"max by (app, instance) (max_over_time({select(WORKER_RESIDENT)}[15m]))"
@@ -155,20 +156,18 @@ def _first_screen() -> list[Panel]:
         ),
         timeseries(
             107,
-            "Memory budget: all workers at full size",
-            """Now: memory of the app. If all grow: with every configured worker as large as the largest.
-            Red dashed: all there is for it. Bad: "if all grow" above the orange line, where the alert
-            MemoryOvercommitted fires: fewer workers, or max_requests. At the red one the kernel kills.
-            No data: proportional memory can't be read; floodmark check says why.""",
-            Query(f"sum by ({BY_APP}) ({select(MEMORY, kind='proportional')})", f"now {APP}"),
-            Query(f"{_TO_GROW} + on ({BY_APP}) {_PROPORTIONAL}", f"if all grow {APP}"),
+            "Memory budget: do all workers fit?",
+            """Of all memory there is for each app: what it takes now, and if all configured workers were as
+            large as the largest. Bad: "if all grow" above the dashed line, where the alert
+            MemoryOvercommitted fires: fewer workers, or max_requests. At 100 % the kernel kills. No data:
+            proportional memory can't be read; floodmark check says why.""",
+            Query(f"{_PROPORTIONAL} / on ({BY_APP}) ({_THERE_IS})", f"now {APP}"),
             Query(
-                f"scalar({threshold_series('memory_budget_ratio')}) * ({_THERE_IS})",
-                f"alert threshold {APP}",
-                line=palette.THRESHOLD,
+                f"({_TO_GROW} + on ({BY_APP}) {_PROPORTIONAL}) / on ({BY_APP}) ({_THERE_IS})",
+                f"if all grow {APP}",
             ),
-            Query(_THERE_IS, f"limit {APP}", line=palette.LIMIT),
-            unit="bytes",
+            threshold("memory_budget_ratio"),
+            unit="percentunit",
             height=5,
         ),
         timeseries(
@@ -199,7 +198,8 @@ def _one_by_one() -> Row:
             of the app in that time. Bad: any row; floodmark why tells older ones, with their evidence.""",
             f"{_DEATH} * on (app, instance) group_left () {_LARGEST} or 0 * {_DEATH}",
             unit="bytes",
-            width=16,
+            width=24,
+            height=5,
             value="largest worker",
         ),
         bargauge(
@@ -209,7 +209,6 @@ def _one_by_one() -> Row:
             not users. Bad: any other colour; oom_kill and timeout need different cures.""",
             Query(f"sort_desc(sum by (cause) ({count(EXITS, window='24h')}))", "{{cause}}"),
             unit="none",
-            height=14,
             colours=palette.CAUSES,
         ),
         timeseries(
@@ -264,9 +263,10 @@ def _restarts() -> Row:
         timeseries(
             115,
             "Age of each worker",
-            """Time each worker slot has lived; a fall to 0 is a restart. Bad: all falling at once (recycles
-            without jitter), or a slot that never grows old (a crash loop).""",
-            Query(f"time() - max by ({BY_APP}, worker) ({select(WORKER_START)})", WORKER),
+            """Time each worker slot has lived; a fall to 0 is a restart, and 6 hours stand for all above, or
+            they would hide the young. Bad: all falling at once (recycles without jitter), or a slot that
+            never grows old (a crash loop).""",
+            Query(f"clamp_max(time() - max by ({BY_APP}, worker) ({select(WORKER_START)}), {_OLD})", WORKER),
             unit="s",
         ),
     )
@@ -283,7 +283,6 @@ def _recycling() -> Row:
             days while memory grows: it isn't set.""",
             Query(f"sum by ({BY_APP}) ({count(EXITS, window='1h', cause='max_requests')})", APP),
             unit="none",
-            width=6,
         ),
         timeseries(
             117,
@@ -293,7 +292,6 @@ def _recycling() -> Row:
             Query(f"sum({count(EXITS, cause='max_requests')})", "recycles"),
             Query(quantile(REQUEST_DURATION, 0.95), "p95", unit="s"),
             unit="none",
-            width=6,
             every="1m",
             colours={"recycles": palette.CAUSES["max_requests"], "p95": palette.QUANTILES["p95"]},
         ),
@@ -311,7 +309,6 @@ def _recycling() -> Row:
             threshold("recycle_storm_share"),
             unit="percentunit",
             most=1,
-            width=6,
         ),
         table(
             119,
@@ -319,7 +316,7 @@ def _recycling() -> Row:
             """Numeric settings of each app as far as they can be known from outside. Bad: max_requests 0 with
             growing memory; max_requests_jitter 0 makes workers restart together.""",
             f"max by (app, instance, setting) ({select(SETTING)})",
-            width=6,
+            width=24,
             value="value",
         ),
     )

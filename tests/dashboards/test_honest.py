@@ -65,7 +65,7 @@ WORKERS = ("Which tier is the bottleneck? The highest one", "Workers")
 DISKS = ("Which tier is the bottleneck? The highest one", "Disk")
 FULL_IN = ("Memory left", "full in")
 LAST_DEATH = ("Last death of each app, within 15 min", "{{cause}} {{confidence}} {{doing}}")
-BUDGET = ("Memory budget: all workers at full size", "alert threshold {{app}}@{{instance}}")
+BUDGET = ("Memory budget: do all workers fit?", "if all grow {{app}}@{{instance}}")
 
 CASES = {
     "no 5xx among answers is 0": (ERRORS, _series("200", "0+30x60"), [("{}", 0.0)]),
@@ -133,14 +133,14 @@ CASES = {
         [('{cause="none"}', 0.0)],
     ),
     "no exporter has no last death, not none": (LAST_DEATH, {}, []),
-    "the budget is a share of what the app has and of what is left": (
+    "the budget is full where workers would take all that is left": (
         BUDGET,
         {
-            "floodmark:threshold:memory_budget_ratio": "0.5+0x60",
+            f"app:gunicorn_memory_bytes:ungrown_shared{{{APP}}}": "600+0x60",
             f"gunicorn_memory_headroom_bytes{{{APP}}}": "600+0x60",
             f'gunicorn_memory_bytes{{{APP},kind="proportional"}}': "400+0x60",
         },
-        [(f"{{{APP}}}", 500.0)],
+        [(f"{{{APP}}}", 1.0)],
     ),
     "no growth is not yet a time left in the first hour": (
         FULL_IN,
