@@ -84,8 +84,8 @@ def _first_screen() -> list[Panel]:
         stat(
             102,
             "Last death of each app, within 15 min",
-            """Cause, how sure it is, and the innermost call of the app's own code at that moment; the number
-            is how many died of it within 15 minutes. Bad: any; the code named is where to look first.
+            """Cause, how sure it is, the app, and the innermost call of its own code at that moment; the
+            number is how many died of it within 15 minutes. Bad: any; look first at the code it names.
             floodmark why has the evidence. Nothing named: no agent to see it, or the worker was idle.""",
             Query(
                 f"clamp_min(max by ({BY_APP}, cause, confidence, doing) ({select(LAST_DEATH)})"
@@ -93,7 +93,7 @@ def _first_screen() -> list[Panel]:
                 f" sum by ({BY_APP}, cause) ({count(EXITS, window='15m')}), 1)"
                 f' or label_replace(0 * max({select(UP)}) unless on () {select(LAST_DEATH)}, "cause", "none",'
                 ' "", "")',
-                "{{cause}} {{confidence}} {{doing}}",
+                "{{cause}} {{confidence}} {{app}} {{doing}}",
             ),
             unit="none",
             width=11,
@@ -157,14 +157,13 @@ def _first_screen() -> list[Panel]:
         timeseries(
             107,
             "Memory budget: do all workers fit?",
-            """Of all memory there is for each app: what it takes now, and if all configured workers were as
-            large as the largest. Bad: "if all grow" above the dashed line, where the alert
-            MemoryOvercommitted fires: fewer workers, or max_requests. At 100 % the kernel kills. No data:
-            proportional memory can't be read; floodmark check says why.""",
-            Query(f"{_PROPORTIONAL} / on ({BY_APP}) ({_THERE_IS})", f"now {APP}"),
+            """Share of all memory there is for each app that it would take if all configured workers were as
+            large as the largest now. Bad: above the dashed line, where the alert MemoryOvercommitted fires:
+            fewer workers, or max_requests. From 100 % on the kernel kills. No data: proportional memory can't
+            be read; floodmark check says why.""",
             Query(
                 f"({_TO_GROW} + on ({BY_APP}) {_PROPORTIONAL}) / on ({BY_APP}) ({_THERE_IS})",
-                f"if all grow {APP}",
+                APP,
             ),
             threshold("memory_budget_ratio"),
             unit="percentunit",

@@ -64,8 +64,8 @@ FIRING = ("Alerts firing", "firing")
 WORKERS = ("Which tier is the bottleneck? The highest one", "Workers")
 DISKS = ("Which tier is the bottleneck? The highest one", "Disk")
 FULL_IN = ("Memory left", "full in")
-LAST_DEATH = ("Last death of each app, within 15 min", "{{cause}} {{confidence}} {{doing}}")
-BUDGET = ("Memory budget: do all workers fit?", "if all grow {{app}}@{{instance}}")
+LAST_DEATH = ("Last death of each app, within 15 min", "{{cause}} {{confidence}} {{app}} {{doing}}")
+BUDGET = ("Memory budget: do all workers fit?", "{{app}}@{{instance}}")
 
 CASES = {
     "no 5xx among answers is 0": (ERRORS, _series("200", "0+30x60"), [("{}", 0.0)]),
