@@ -12,7 +12,7 @@ import yaml
 
 from deploy.demo import servers
 
-FILE = Path(__file__).parents[2] / "dashboards" / "json" / "floodmark-overview.json"
+FILES = sorted((Path(__file__).parents[2] / "dashboards" / "json").glob("*.json"))
 LABELS = 'job="floodmark",instance="web-1"'
 APP = f'{LABELS},app="shop"'
 DISK = f'{LABELS},device="sda"'
@@ -32,7 +32,7 @@ HEALTHY_DISK = {
 
 def _expr(title: str, legend: str) -> str:
     """Expression of a panel's query with its variables at All."""
-    for panel in json.loads(FILE.read_text(encoding="utf-8"))["panels"]:
+    for panel in (each for file in FILES for each in json.loads(file.read_text(encoding="utf-8"))["panels"]):
         for target in panel.get("targets", ()):
             if panel["title"] == title and target["legendFormat"] == legend:
                 filled: str = target["expr"].replace("$__rate_interval", "1m")
@@ -64,6 +64,8 @@ FIRING = ("Alerts firing", "firing")
 WORKERS = ("Which tier is the bottleneck? The highest one", "Workers")
 DISKS = ("Which tier is the bottleneck? The highest one", "Disk")
 FULL_IN = ("Memory left", "full in")
+LAST_DEATH = ("Last death of each app, within 15 min", "{{cause}} {{confidence}} {{app}} {{doing}}")
+BUDGET = ("Memory budget: do all workers fit?", "{{app}}@{{instance}}")
 
 CASES = {
     "no 5xx among answers is 0": (ERRORS, _series("200", "0+30x60"), [("{}", 0.0)]),
@@ -116,6 +118,29 @@ CASES = {
         DISKS,
         THRESHOLDS | dict.fromkeys(HEALTHY_DISK, "7+0x60"),
         [("{}", 0.0)],
+    ),
+    "the last death has its cause, how sure that is, and what the worker did": (
+        LAST_DEATH,
+        {f"gunicorn_up{{{APP}}}": "1+0x60"}
+        | _exits("timeout", "0x30 1x10 2x19")
+        | _exits("oom_kill", "0x60")
+        | {f'gunicorn_last_death_info{{{APP},cause="timeout",confidence="probable",doing="x"}}': "_x30 1x30"},
+        [(f'{{{APP},cause="timeout",confidence="probable",doing="x"}}', 2.0)],
+    ),
+    "no death in a quarter of an hour is called none": (
+        LAST_DEATH,
+        {f"gunicorn_up{{{APP}}}": "1+0x60"} | _exits("timeout", "1x60"),
+        [('{cause="none"}', 0.0)],
+    ),
+    "no exporter has no last death, not none": (LAST_DEATH, {}, []),
+    "the budget is full where workers would take all that is left": (
+        BUDGET,
+        {
+            f"app:gunicorn_memory_bytes:ungrown_shared{{{APP}}}": "600+0x60",
+            f"gunicorn_memory_headroom_bytes{{{APP}}}": "600+0x60",
+            f'gunicorn_memory_bytes{{{APP},kind="proportional"}}': "400+0x60",
+        },
+        [(f"{{{APP}}}", 1.0)],
     ),
     "no growth is not yet a time left in the first hour": (
         FULL_IN,
