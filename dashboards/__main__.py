@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import host, overview, panels
+from . import database, host, overview, panels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-DASHBOARDS: tuple[Callable[[], panels.Json], ...] = (overview.build, host.build)
+DASHBOARDS: tuple[Callable[[], panels.Json], ...] = (overview.build, host.build, database.build)
 
 FOLDER = Path(__file__).parent / "json"
 

@@ -62,15 +62,15 @@ _CPU_BUSY = (
 )
 _CPUS = f"count by ({BY_HOST}) ({rate(CPU_SECONDS, mode='idle')})"
 _AVAILABLE = f"{select(MEM_AVAILABLE)} / {select(MEM_TOTAL)}"
-_QUEUE = rate(DISK_IO_TIME_WEIGHTED, device=_DEVICES)
+DISK_QUEUE = rate(DISK_IO_TIME_WEIGHTED, device=_DEVICES)
 _AWAIT = (
     f"({rate(DISK_READ_TIME, device=_DEVICES)} + {rate(DISK_WRITE_TIME, device=_DEVICES)})"
     f" / ({rate(DISK_READS, device=_DEVICES)} + {rate(DISK_WRITES, device=_DEVICES)} > 0)"
 )
 # The alert wants both, so the smaller of the two shares says how near it is. A disk at rest has no await.
-_QUEUE_SHARE = f"{_QUEUE} / scalar({threshold_series('disk_queue_depth')})"
+_QUEUE_SHARE = f"{DISK_QUEUE} / scalar({threshold_series('disk_queue_depth')})"
 _AWAIT_SHARE = f"{_AWAIT} / scalar({threshold_series('disk_await_seconds')})"
-_DISK = f"({_QUEUE_SHARE} < {_AWAIT_SHARE}) or {_AWAIT_SHARE} or {_QUEUE_SHARE}"
+DISK_USED = f"({_QUEUE_SHARE} < {_AWAIT_SHARE}) or {_AWAIT_SHARE} or {_QUEUE_SHARE}"
 _FREE = (
     f"{select(FS_AVAIL, fstype=_FILE_SYSTEMS)} / ({select(FS_SIZE, fstype=_FILE_SYSTEMS)} > 0)"
     f" unless {select(FS_READONLY)} == 1"
@@ -99,7 +99,7 @@ def _first_screen() -> list[Panel]:
             at the database and at what the workers wait for.""",
             Query(f"max({_CPU_BUSY})", "CPU"),
             Query(f"max(1 - {_AVAILABLE})", "Memory"),
-            Query(f"max({_DISK})", "Disk"),
+            Query(f"max({DISK_USED})", "Disk"),
             Query(f"max(1 - ({_FREE}))", "Space"),
             unit="percentunit",
             decimals=0,
@@ -143,7 +143,7 @@ def _first_screen() -> list[Panel]:
             """Average number of requests queued or in service at each disk. A healthy one stays under 0.5;
             a disk that was asked too much had 30. Bad: above the dashed line, with await above its own: all
             that asks this disk waits, with an idle CPU.""",
-            Query(_QUEUE, DEVICE),
+            Query(DISK_QUEUE, DEVICE),
             threshold("disk_queue_depth"),
             unit="none",
             height=5,

@@ -41,8 +41,9 @@ def selectors(expr: str) -> list[Selector]:
     def visit(node: promql_parser.Expr) -> None:
         if isinstance(node, promql_parser.VectorSelector):
             labels = {matcher.name: matcher.value for matcher in node.matchers.matchers}
-            name = node.name or labels.get("__name__", "")
-            found.append(Selector(name, frozenset(labels) - {"__name__"}))
+            # A variable may ask for several at once: {__name__=~"this|that"}.
+            names = (node.name or labels.get("__name__", "")).split("|")
+            found.extend(Selector(name, frozenset(labels) - {"__name__"}) for name in names)
 
     _walk(expr, visit)
     return found
