@@ -42,9 +42,10 @@ BY_SERVER = "job, instance, server"
 BY_DATABASE = "job, instance, datname"
 BY_QUERY = "job, instance, datname, queryid"
 CLOUD = "{{database}}"
-SERVER = "{{instance}} {{server}}"
+SERVER = "{{instance}}"
 DATABASE = "{{datname}} {{instance}}"
-QUERY = "{{queryid}} {{datname}}"
+# Of two databases no query has the same number, and with more the legend has no room.
+QUERY = "{{queryid}}"
 
 _CLOUD_DISK = f"{select(DB_QUEUE)} / scalar({threshold_series('db_disk_queue_depth')})"
 # A database on a host of one's own tells its disk's queue as a host. Where a cloud tells it, hosts' disks are
@@ -158,7 +159,7 @@ def _first_screen() -> list[Panel]:
             Query(_MOST, f"limit {SERVER}", line=palette.LIMIT),
             Query(
                 f"scalar({threshold_series('db_connections_ratio')}) * {_MOST}",
-                f"alert threshold {SERVER}",
+                "alert threshold",
                 line=palette.THRESHOLD,
             ),
             unit="none",
@@ -166,6 +167,17 @@ def _first_screen() -> list[Panel]:
         ),
         timeseries(
             467,
+            "Slowest queries, mean",
+            """Mean time of the three slowest queries that run, over 10 minutes. Bad: above the dashed line.
+            A query's text: SELECT query FROM pg_stat_statements WHERE queryid = the number. No data:
+            postgres_exporter runs without --collector.stat_statements.""",
+            Query(f"topk(3, {_RUNNING})", QUERY),
+            threshold("db_slow_query_seconds"),
+            unit="s",
+            height=5,
+        ),
+        timeseries(
+            468,
             "CPU",
             """CPU of the database's host. Bad: near 100 % for minutes. Low while the app is down: the
             database is not the bottleneck, or its disk is. No data: no cloud collector; a host of your own
@@ -173,17 +185,6 @@ def _first_screen() -> list[Panel]:
             Query(select(DB_CPU), CLOUD),
             unit="percentunit",
             most=1,
-            height=5,
-        ),
-        timeseries(
-            468,
-            "Slowest queries, mean",
-            """Mean time of the five slowest queries that run, over 10 minutes. Bad: above the dashed line.
-            A query's text: SELECT query FROM pg_stat_statements WHERE queryid = the number. No data:
-            postgres_exporter runs without --collector.stat_statements.""",
-            Query(f"topk(5, {_RUNNING})", QUERY),
-            threshold("db_slow_query_seconds"),
-            unit="s",
             width=6,
             height=5,
         ),
@@ -234,10 +235,10 @@ def _queries() -> Row:
             """Queries that are called often and are slow by the alert DbSlowQueries, and the mean of a call
             over 10 minutes. Bad: any row. Its text: SELECT query FROM pg_stat_statements WHERE queryid = the
             number; EXPLAIN says whether an index is missing.""",
-            # The seconds are of the recorded series; the calls tell whose they are.
-            f"max by ({BY_QUERY}) ({_RUNNING} and {_SLOW})",
-            unit="s",
-            value="mean",
+            # As text: Grafana takes a query's number for a number, and rounds it.
+            f"round(max by (instance, datname, queryid) ({_RUNNING} and {_SLOW}), 0.001)",
+            unit="string",
+            value="mean seconds",
         ),
         timeseries(
             473,
@@ -246,6 +247,7 @@ def _queries() -> Row:
             Bad: one far above the others, or one that grows while its calls don't.""",
             Query(f"topk(5, sum by ({BY_QUERY}) ({rate(PG_SECONDS)}))", QUERY),
             unit="none",
+            width=12,
         ),
         timeseries(
             474,
@@ -254,6 +256,7 @@ def _queries() -> Row:
             a loop (N+1).""",
             Query(f"topk(5, sum by ({BY_QUERY}) ({rate(PG_CALLS)}))", QUERY),
             unit="none",
+            width=12,
         ),
         timeseries(
             475,
@@ -263,6 +266,7 @@ def _queries() -> Row:
             Query(f"sum by ({BY_DATABASE}) ({rate(PG_COMMITS)})", f"committed {DATABASE}"),
             Query(f"sum by ({BY_DATABASE}) ({rate(PG_ROLLBACKS)})", f"rolled back {DATABASE}"),
             unit="none",
+            width=12,
         ),
     )
 
@@ -277,6 +281,7 @@ def _sessions() -> Row:
             (each other) piling up. No data: postgres_exporter is missing or older than 0.17.""",
             Query(f"sum by (wait_event_type) ({_WAITS_KNOWN})", "{{wait_event_type}}"),
             unit="none",
+            width=6,
             stack=True,
             name_zeros=False,
         ),
@@ -287,6 +292,7 @@ def _sessions() -> Row:
             locks until the app's worker ends it, and keeps the tables from being cleaned.""",
             Query(f"max by (state) ({select(PG_OLDEST, state='!=')})", "{{state}}"),
             unit="s",
+            width=6,
             name_zeros=False,
         ),
         timeseries(
@@ -296,6 +302,7 @@ def _sessions() -> Row:
             accessexclusivelock that stays: nobody can even read that table; or any that grow without end.""",
             Query(f"sum by (mode) ({select(PG_LOCKS)})", "{{mode}}"),
             unit="none",
+            width=6,
             name_zeros=False,
         ),
         timeseries(
@@ -305,6 +312,7 @@ def _sessions() -> Row:
             parts of the app lock the same rows in another order.""",
             Query(f"sum by ({BY_DATABASE}) ({count(PG_DEADLOCKS)})", DATABASE),
             unit="none",
+            width=6,
             draw="bars",
             every="1m",
             name_zeros=False,

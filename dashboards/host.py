@@ -103,7 +103,7 @@ def _first_screen() -> list[Panel]:
             Query(f"max(1 - ({_FREE}))", "Space"),
             unit="percentunit",
             decimals=0,
-            width=12,
+            width=11,
             scale=palette.SATURATION,
         ),
         stat(
@@ -134,8 +134,7 @@ def _first_screen() -> list[Panel]:
             Query(f"sum({select(SWAP_TOTAL)} - {select(SWAP_FREE)})", "in use"),
             Query(f"min({select(SWAP_TOTAL)})", "size"),
             unit="bytes",
-            decimals=1,
-            width=4,
+            width=5,
         ),
         timeseries(
             405,
@@ -322,6 +321,7 @@ def _memory() -> Row:
             Query(rate(MEMORY_STALLED), f"all {HOST}"),
             threshold("memory_waiting_ratio"),
             unit="percentunit",
+            width=12,
         ),
         timeseries(
             420,
@@ -331,6 +331,7 @@ def _memory() -> Row:
             swap does too, with its programs. A burst at a start is normal.""",
             Query(rate(MAJOR_FAULTS), HOST),
             unit="short",
+            width=12,
         ),
     )
 
@@ -379,9 +380,10 @@ def _space() -> Row:
             "Free space",
             """Share of each file system that ordinary users can still fill. Bad: under 10 %; at 0 a database
             stops and logs are lost.""",
-            Query(_FREE, "{{mountpoint}} {{instance}}"),
+            Query(f"sort({_FREE})", "{{mountpoint}} {{instance}}"),
             unit="percentunit",
             most=1,
+            width=12,
             scale=palette.FREE,
         ),
         timeseries(
@@ -395,7 +397,7 @@ def _space() -> Row:
             Query(threshold_series("filesystem_full_ratio"), "full", line=palette.LIMIT),
             unit="percentunit",
             most=1,
-            width=16,
+            width=12,
         ),
     )
 
