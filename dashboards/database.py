@@ -44,7 +44,7 @@ BY_QUERY = "job, instance, datname, queryid"
 CLOUD = "{{database}}"
 SERVER = "{{instance}}"
 DATABASE = "{{datname}} {{instance}}"
-# Of two databases no query has the same number, and with more the legend has no room.
+# Without its database: the legend has no room, and the table of slow queries tells it.
 QUERY = "{{queryid}}"
 
 _CLOUD_DISK = f"{select(DB_QUEUE)} / scalar({threshold_series('db_disk_queue_depth')})"
