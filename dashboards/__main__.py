@@ -7,12 +7,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import incident, overview, panels, workers
+from . import database, host, incident, overview, panels, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-DASHBOARDS: tuple[Callable[[], panels.Json], ...] = (overview.build, workers.build, incident.build)
+DASHBOARDS: tuple[Callable[[], panels.Json], ...] = (
+    overview.build,
+    workers.build,
+    host.build,
+    database.build,
+    incident.build,
+)
 
 FOLDER = Path(__file__).parent / "json"
 

@@ -68,7 +68,8 @@ HIKARI_PENDING = _hikari("hikaricp_connections_pending", "Threads that wait for 
 HIKARI_TIMEOUTS = _hikari("hikaricp_connections_timeout_total", "Threads that gave up.", Kind.COUNTER)
 
 # --- PostgreSQL, by postgres_exporter: 0.11.1 and 0.17.1 run against PostgreSQL 15; of 0.20 collector/*.go
-# and the changelog were read. The first two lost `server` in 0.20; backend_type came in 0.17; the queries
+# and the changelog were read (of locks and the counters of each database, only the sources). Settings and
+# activity lost `server` in 0.20, the other two in 0.13; backend_type and wait_event* came in 0.17. Queries
 # are of the collector stat_statements (0.13 on), off unless --collector.stat_statements is given.
 _postgres = partial(Metric, "postgres")
 PG_MAX_CONNECTIONS = _postgres(
@@ -82,6 +83,23 @@ PG_ACTIVITY = _postgres(
         *("backend_type", "wait_event_type", "wait_event"),
     ),
 )
+PG_OLDEST = _postgres(
+    "pg_stat_activity_max_tx_duration",
+    "Age of the oldest open transaction of such sessions.",
+    unit="seconds",
+    labels=PG_ACTIVITY.labels,
+)
+PG_LOCKS = _postgres("pg_locks_count", "Locks held or waited for.", labels=("server", "datname", "mode"))
+# Not *_total: their names are those of the view's columns.
+_pg_database = partial(Metric, "postgres", kind=Kind.COUNTER, labels=("server", "datid", "datname"))
+PG_COMMITS = _pg_database("pg_stat_database_xact_commit", "Transactions committed.")
+PG_ROLLBACKS = _pg_database("pg_stat_database_xact_rollback", "Transactions rolled back.")
+PG_BLOCKS_HIT = _pg_database("pg_stat_database_blks_hit", "Blocks found in its own cache.")
+PG_BLOCKS_READ = _pg_database("pg_stat_database_blks_read", "Blocks it had to ask the system for.")
+PG_TEMP_BYTES = _pg_database(
+    "pg_stat_database_temp_bytes", "Written to temporary files by queries.", unit="bytes"
+)
+PG_DEADLOCKS = _pg_database("pg_stat_database_deadlocks", "Deadlocks.")
 _query = partial(Metric, "postgres", kind=Kind.COUNTER, labels=("datname", "user", "queryid"))
 PG_CALLS = _query("pg_stat_statements_calls_total", "Calls of a query.")
 PG_SECONDS = _query("pg_stat_statements_seconds_total", "Time they took.", unit="seconds")

@@ -46,8 +46,8 @@ MEM_DIRTY = _memory("node_memory_Dirty_bytes", "Memory waiting to be written to 
 _vmstat = partial(Metric, "vmstat", kind=Kind.UNTYPED)
 SWAP_IN = _vmstat("node_vmstat_pswpin", "Pages read back from swap since boot.")
 SWAP_OUT = _vmstat("node_vmstat_pswpout", "Pages written to swap since boot.")
-MAJOR_FAULTS = _vmstat("node_vmstat_pgmajfault", "Page faults that had to read a disk.", unshown=_NODE)
-HOST_OOM_KILLS = _vmstat("node_vmstat_oom_kill", "Processes the kernel killed for memory.", unshown=_NODE)
+MAJOR_FAULTS = _vmstat("node_vmstat_pgmajfault", "Page faults that had to read a disk.")
+HOST_OOM_KILLS = _vmstat("node_vmstat_oom_kill", "Processes the kernel killed for memory.")
 
 # --- pressure: /proc/pressure
 _pressure = partial(Metric, "pressure", kind=Kind.COUNTER, unit="seconds")
@@ -58,21 +58,19 @@ MEMORY_WAITING = _pressure(
 MEMORY_STALLED = _pressure(
     "node_pressure_memory_stalled_seconds_total",
     "Time no process went on for want of memory.",
-    unshown=_NODE,
 )
 IO_WAITING = _pressure("node_pressure_io_waiting_seconds_total", "Time some process waited for a disk.")
 IO_STALLED = _pressure(
     "node_pressure_io_stalled_seconds_total",
     "Time no process went on for want of a disk.",
-    unshown=_NODE,
 )
 
 # --- disk: /proc/diskstats
 _disk = partial(Metric, "disk", kind=Kind.COUNTER, labels=("device",))
 DISK_READS = _disk("node_disk_reads_completed_total", "Reads the device completed.")
 DISK_WRITES = _disk("node_disk_writes_completed_total", "Writes the device completed.")
-DISK_READ_BYTES = _disk("node_disk_read_bytes_total", "Bytes read.", unit="bytes", unshown=_NODE)
-DISK_WRITTEN_BYTES = _disk("node_disk_written_bytes_total", "Bytes written.", unit="bytes", unshown=_NODE)
+DISK_READ_BYTES = _disk("node_disk_read_bytes_total", "Bytes read.", unit="bytes")
+DISK_WRITTEN_BYTES = _disk("node_disk_written_bytes_total", "Bytes written.", unit="bytes")
 DISK_READ_TIME = _disk("node_disk_read_time_seconds_total", "Time all reads took.", unit="seconds")
 DISK_WRITE_TIME = _disk("node_disk_write_time_seconds_total", "Time all writes took.", unit="seconds")
 DISK_IO_NOW = _disk("node_disk_io_now", "Requests in flight now.", kind=Kind.GAUGE, unshown=_NODE)
@@ -109,7 +107,6 @@ LISTEN_OVERFLOWS = _netstat(
 LISTEN_DROPS = _netstat(
     "node_netstat_TcpExt_ListenDrops",
     "Connections to listening sockets dropped for any reason.",
-    unshown=_NODE,
 )
 
 # --- filefd: /proc/sys/fs/file-nr
