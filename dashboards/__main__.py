@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import memory, overview, panels
+from . import jvm, memory, overview, panels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-DASHBOARDS: tuple[Callable[[], panels.Json], ...] = (overview.build, memory.build)
+DASHBOARDS: tuple[Callable[[], panels.Json], ...] = (overview.build, memory.build, jvm.build)
 
 FOLDER = Path(__file__).parent / "json"
 
