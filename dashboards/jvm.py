@@ -221,8 +221,8 @@ def _first_screen() -> list[Panel]:
             "What is used up? The highest one",
             """How much of each is used, the worst JVM of what is selected. Heap: what collections leave of
             the old generation. Threads: Tomcat's that serve a request. Database: connections lent out. Bad:
-            the one at 100 %. CPU and heap there but not the database: don't resize that. A gap in all: the app
-            answered nobody.""",
+            the one at 100 %. CPU and heap there but not the database: don't resize that. A gap in all: the
+            app answered nobody.""",
             Query(f"max({select(JVM_HOST_CPU)})", "CPU of the host"),
             Query(f"max({_LEFT})", "heap after GC"),
             Query(f"max({_PAUSED})", "GC time"),
