@@ -166,15 +166,17 @@ def _first_screen() -> list[Panel]:
         timeseries(
             308,
             "GC runs: does what it leaves keep growing?",
-            """Needles (right axis): full collections. Lines (left): memory blocks that the last one left in
-            the app's largest worker, Python's old generation. Bad: a step up after each needle: GC runs, and
-            what it leaves keeps growing: a leak. Flat is healthy. No data: no full collection yet, as in most
-            workers that leak nothing, or no agent.""",
+            """Memory blocks of the app's largest worker: all that are allocated, and those that its last full
+            collection left, Python's old generation. Needles (right axis): full collections. Bad: left steps
+            up after each needle: GC runs, and what it leaves keeps growing: a leak. Allocated climbs without
+            any needle: bytes and strings pile up, which no collector looks at. No left: no full collection
+            yet, as in most workers that leak nothing. No data: no agent.""",
+            Query(f"max by ({BY_APP}) ({select(HEAP_BLOCKS)})", f"allocated {APP}"),
             Query(_LIVE, f"left after GC {APP}"),
             Query(_FULL_COLLECTIONS, f"full GCs {APP}", unit="none"),
             unit="short",
             every="1m",
-            colours={"left": "purple", "full": "light-blue"},
+            colours={"allocated": "blue", "left": "purple", "full": "light-blue"},
         ),
         timeseries(
             309,
@@ -299,19 +301,16 @@ def _collector() -> Row:
         "Python's collector: what does it leave, and what does it cost?",
         timeseries(
             319,
-            "Allocated blocks, and those left after GC",
-            """Memory blocks of Python objects in the app's largest worker: all of them, and what its last
-            full collection left. Bad: left rises step by step: it is referred to, and leaks. Allocated rises,
-            left is old or absent: bytes, strings and numbers pile up, which no collector looks at.""",
-            Query(f"max by ({BY_APP}) ({select(HEAP_BLOCKS)})", f"allocated {APP}"),
-            Query(f"max by ({BY_APP}) ({select(HEAP_LIVE_BLOCKS)})", f"left {APP}"),
+            "Left after GC, by worker",
+            """Memory blocks that the last full collection of each worker slot left. Bad: all rise alike: what
+            all serve leaks. One alone: what only it served, or a cache of its own. A fall is a recycle.""",
+            Query(f"sum by ({BY_APP}, worker) ({select(HEAP_LIVE_BLOCKS)})", WORKER),
             unit="short",
-            colours={"allocated": "blue", "left": "purple"},
         ),
         timeseries(
             320,
             "Heap, and what was left after GC",
-            """The same in bytes: the largest worker's heap, and the memory of its own that it held after its
+            """In bytes: the largest worker's heap, and the memory of its own that it held after its
             last full collection: an upper bound of what lives. Bad: both rise while the blocks beside stand
             still: one object that grows, a C library, or a heap in pieces that can't be given back.""",
             Query(f"max by ({BY_APP}) ({select(HEAP_USED)})", f"heap {APP}"),
