@@ -196,16 +196,11 @@ def _first_screen() -> list[Panel]:
             370,
             "GC runs: does what it leaves keep growing?",
             """Old generation: its use rises until a collection brings it down, a sawtooth. Left after GC: the
-            feet of the teeth. Needles (right axis): collections of more than the young generation. Bad: the
-            feet climb towards the dashed lines, the alert's (JvmOldGenAfterGcHigh) and the size, although GC
-            runs: a leak, or more work than the heap has room for. No dashed lines: it has no fixed size.""",
+            feet of the teeth. Bad: the feet climb towards the dashed lines, the alert's (JvmOldGenAfterGcHigh)
+            and the size, although GC runs: a leak, or more work than the heap has room for. No dashed lines:
+            it has no fixed size. No teeth and no feet: it was not collected yet.""",
             Query(f"sum by ({BY_JVM}) ({select(JVM_USED, area='heap', id=_OLD)})", f"old generation {JVM}"),
             Query(f"max by ({BY_JVM}) ({select(JVM_LIVE)}) > 0", f"left after GC {JVM}"),
-            Query(
-                f"sum by ({BY_JVM}) ({count(JVM_PAUSE_COUNT, action='!=end of minor GC')})",
-                f"full GCs {JVM}",
-                unit="none",
-            ),
             Query(_SIZE, f"size {JVM}", line=palette.LIMIT),
             Query(
                 f"scalar({threshold_series('jvm_old_gen_after_gc_ratio')}) * {_SIZE}",
@@ -213,8 +208,7 @@ def _first_screen() -> list[Panel]:
                 line=palette.THRESHOLD,
             ),
             unit="bytes",
-            every="1m",
-            colours={"old": "blue", "left": "purple", "full": "light-blue"},
+            colours={"old": "blue", "left": "purple"},
         ),
         timeseries(
             371,
@@ -301,6 +295,7 @@ def _collector() -> Row:
             Query(f"max by ({BY_JVM}) ({_PAUSED})", JVM),
             threshold("jvm_gc_overhead_ratio"),
             unit="percentunit",
+            width=12,
         ),
         timeseries(
             377,
@@ -310,6 +305,7 @@ def _collector() -> Row:
             Query(f"max by ({BY_JVM}, action) ({select(JVM_PAUSE_MAX)})", f"{{{{action}}}} {JVM}"),
             threshold("jvm_gc_pause_seconds"),
             unit="s",
+            width=12,
         ),
         timeseries(
             378,
@@ -318,6 +314,7 @@ def _collector() -> Row:
             the old generation is full, and nothing comes free.""",
             Query(f"{by} ({rate(JVM_PAUSE_COUNT)})", f"{{{{action}}}} {JVM}"),
             unit="none",
+            width=12,
         ),
         timeseries(
             379,
@@ -326,6 +323,7 @@ def _collector() -> Row:
             lives in it.""",
             Query(f"{by} ({rate(JVM_PAUSE_SUM)})", f"{{{{action}}}} {JVM}"),
             unit="percentunit",
+            width=12,
             stack=True,
         ),
     )
@@ -342,6 +340,7 @@ def _threads() -> Row:
             Query(f"max by ({BY_JVM}) ({select(JVM_HOST_CPU)})", f"host {JVM}"),
             Query(f"max by ({BY_JVM}) ({select(JVM_CPU)})", f"JVM {JVM}"),
             unit="percentunit",
+            width=12,
             most=1,
         ),
         timeseries(
@@ -352,6 +351,7 @@ def _threads() -> Row:
             Query(f"sum by ({BY_JVM}) ({select(TOMCAT_BUSY)})", f"busy {JVM}"),
             Query(f"sum by ({BY_JVM}) ({select(TOMCAT_MAX)} > 0)", f"max {JVM}", line=palette.LIMIT),
             unit="none",
+            width=12,
         ),
         timeseries(
             382,
@@ -360,6 +360,7 @@ def _threads() -> Row:
             one lock holds them all.""",
             Query(f"sum by (state) ({select(JVM_THREAD_STATES)})", "{{state}}"),
             unit="none",
+            width=12,
             stack=True,
             colours=_STATES,
             name_zeros=False,
@@ -371,6 +372,7 @@ def _threads() -> Row:
             beside the heap.""",
             Query(f"sum by ({BY_JVM}) ({select(JVM_THREADS)})", JVM),
             unit="none",
+            width=12,
         ),
     )
 

@@ -62,8 +62,6 @@ _FULL_IN = f"clamp_max(min({select(MEMORY_HEADROOM)} / on ({BY_APP}) clamp_min({
 # Of the workers the largest: a sum falls with every recycle, as a newborn has no live set.
 _LIVE = recorded("app:python_heap_live_blocks:max")
 _PAUSED = f"sum by ({BY_APP}) ({rate(GC_PAUSE, '_sum')}) / sum by ({BY_APP}) ({select(WORKERS)} > 0)"
-_FULL_COLLECTIONS = f"sum by ({BY_APP}) ({count(GC_COLLECTIONS, generation='2')})"
-_COLLECTED_IN_AN_HOUR = f"sum({count(GC_COLLECTIONS, generation='2', window='1h')})"
 
 
 def build() -> Json:
@@ -131,12 +129,12 @@ def _first_screen() -> list[Panel]:
         ),
         stat(
             305,
-            "GC in the last hour",
-            """Full collections of all workers in an hour, and by how much what they left in an app's largest
-            worker grew in that time. Bad: many, and it grew all the same: a leak. No growth known: no full
-            collection an hour ago, as in most workers that leak nothing, or no agent.""",
-            Query(_COLLECTED_IN_AN_HOUR, "full GCs", unit="none"),
-            Query(f"max({_LIVE} / {_LIVE} offset 1h) - 1", "left: grew by"),
+            "GC in the last 6 hours",
+            """Full collections of all workers, and by how much what they left in an app's largest worker grew
+            in that time. Bad: GC ran, and it grew all the same, by more than a tenth: a leak. No growth: no
+            full collection 6 hours ago, as in most workers that leak nothing; or no agent.""",
+            Query(f"sum({count(GC_COLLECTIONS, generation='2', window='6h')})", "full GCs", unit="none"),
+            Query(f"max({_LIVE} / {_LIVE} offset 6h) - 1", "left: grew by"),
             unit="percentunit",
             decimals=0,
             width=7,
@@ -167,16 +165,14 @@ def _first_screen() -> list[Panel]:
             308,
             "GC runs: does what it leaves keep growing?",
             """Memory blocks of the app's largest worker: all that are allocated, and those that its last full
-            collection left, Python's old generation. Needles (right axis): full collections. Bad: left steps
-            up after each needle: GC runs, and what it leaves keeps growing: a leak. Allocated climbs without
-            any needle: bytes and strings pile up, which no collector looks at. No left: no full collection
-            yet, as in most workers that leak nothing. No data: no agent.""",
+            collection left, Python's old generation; it moves only when GC ran. Bad: left climbs in steps: GC
+            runs, and what it leaves keeps growing: a leak. Allocated climbs alone: bytes and strings pile up,
+            which no collector looks at. No left: no full collection yet, as in most workers that leak
+            nothing. No data: no agent.""",
             Query(f"max by ({BY_APP}) ({select(HEAP_BLOCKS)})", f"allocated {APP}"),
             Query(_LIVE, f"left after GC {APP}"),
-            Query(_FULL_COLLECTIONS, f"full GCs {APP}", unit="none"),
             unit="short",
-            every="1m",
-            colours={"allocated": "blue", "left": "purple", "full": "light-blue"},
+            colours={"allocated": "blue", "left": "purple"},
         ),
         timeseries(
             309,
@@ -370,6 +366,7 @@ def _collector() -> Row:
                 "generation {{generation}}",
             ),
             unit="s",
+            width=12,
         ),
         timeseries(
             326,
@@ -378,6 +375,7 @@ def _collector() -> Row:
             None at all is normal: most objects need no collector.""",
             Query(f"sum by (generation) ({rate(GC_COLLECTIONS)})", "generation {{generation}}"),
             unit="none",
+            width=12,
         ),
     )
 
