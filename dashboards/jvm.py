@@ -50,7 +50,7 @@ _POOLS = {
 _TIERS = {
     "CPU": "blue",
     "heap": "purple",
-    "GC": "light-purple",
+    "GC": "yellow",
     "threads": "green",
     "database": "orange",
 }

@@ -61,6 +61,7 @@ JVM_PAUSE_MAX = _jvm("jvm_gc_pause_seconds_max", "Longest recent pause.", unit="
 _pool = ("application", "area", "id")
 JVM_USED = _jvm("jvm_memory_used_bytes", "Memory of a pool.", unit="bytes", labels=_pool)
 JVM_MAX = _jvm("jvm_memory_max_bytes", "Most it may have, -1 for no limit.", unit="bytes", labels=_pool)
+# Threads, CPU, requests and Tomcat: names and labels as in pages that apps of Spring Boot 2 served.
 JVM_THREADS = _jvm("jvm_threads_live_threads", "Live threads.")
 JVM_THREAD_STATES = _jvm(
     "jvm_threads_states_threads", "Threads by what they do.", labels=("application", "state")
