@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import database, host, incident, overview, panels, workers
+from . import database, host, incident, jvm, memory, overview, panels, traffic, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 DASHBOARDS: tuple[Callable[[], panels.Json], ...] = (
     overview.build,
     workers.build,
+    traffic.build,
+    memory.build,
+    jvm.build,
     host.build,
     database.build,
     incident.build,

@@ -61,6 +61,22 @@ JVM_PAUSE_MAX = _jvm("jvm_gc_pause_seconds_max", "Longest recent pause.", unit="
 _pool = ("application", "area", "id")
 JVM_USED = _jvm("jvm_memory_used_bytes", "Memory of a pool.", unit="bytes", labels=_pool)
 JVM_MAX = _jvm("jvm_memory_max_bytes", "Most it may have, -1 for no limit.", unit="bytes", labels=_pool)
+# Threads, CPU, requests and Tomcat: names and labels as in pages that apps of Spring Boot 2 served.
+JVM_THREADS = _jvm("jvm_threads_live_threads", "Live threads.")
+JVM_THREAD_STATES = _jvm(
+    "jvm_threads_states_threads", "Threads by what they do.", labels=("application", "state")
+)
+JVM_CPU = _jvm("process_cpu_usage", "CPU of the JVM, of all the host has, 0 to 1.")
+JVM_HOST_CPU = _jvm("system_cpu_usage", "CPU of its whole host or container, 0 to 1.")
+# Buckets only where the app asks for them: management.metrics.distribution.percentiles-histogram. The label
+# error came with Spring Boot 3.
+_http = ("application", "error", "exception", "method", "outcome", "status", "uri")
+HTTP = _jvm("http_server_requests_seconds", "Time of requests.", Kind.HISTOGRAM, "seconds", labels=_http)
+HTTP_MAX = _jvm("http_server_requests_seconds_max", "Slowest recent one.", unit="seconds", labels=_http)
+# Only with server.tomcat.mbeanregistry.enabled=true.
+_tomcat = ("application", "name")
+TOMCAT_BUSY = _jvm("tomcat_threads_busy_threads", "Threads that serve a request.", labels=_tomcat)
+TOMCAT_MAX = _jvm("tomcat_threads_config_max_threads", "Most there may be.", labels=_tomcat)
 _hikari = partial(Metric, "micrometer", labels=("application", "pool"))
 HIKARI_ACTIVE = _hikari("hikaricp_connections_active", "Connections lent out.")
 HIKARI_MAX = _hikari("hikaricp_connections_max", "Most the pool may have.")

@@ -21,7 +21,8 @@ _ALERTS = Path(__file__).parents[1] / "alerts"
 _THRESHOLD = "floodmark:threshold:"
 
 _TARGET = ('job=~"$job"', 'instance=~"$instance"')
-_APP = 'app=~"$app"'
+# By the label that tells the app. Many JVMs have set no such tag: "|" lets the empty label through.
+_APPS = {"app": 'app=~"$app"', "application": 'application=~"$app|"'}
 
 # Deaths: ends of a worker that neither its set-up nor its owner asked for.
 UNWANTED = f"!~{'|'.join(sorted(WANTED))}"
@@ -42,7 +43,7 @@ def select(metric: Metric, suffix: str = "", **matchers: str) -> str:
     """
     if unknown := matchers.keys() - set(metric.labels):
         raise ValueError(f"{metric.name} has no label {', '.join(sorted(unknown))}")
-    apps = [f'{label}=~"$app"' for label in ("app", "application") if label in metric.labels]
+    apps = [matcher for label, matcher in _APPS.items() if label in metric.labels]
     variables = (*_TARGET, *apps)
     own = (_matcher(label, value) for label, value in matchers.items())
     return f"{metric.name}{suffix}{{{','.join((*variables, *own))}}}"
@@ -99,12 +100,14 @@ def threshold(name: str) -> str:
 def recorded(name: str) -> str:
     """Selector of a series that the alerts record: a panel beside a threshold shows what they see.
 
-    Its name begins with what it is recorded by: by app where that is "app", else by host or target.
+    Its name begins with what it is recorded by: by app where that is "app", by application where it is "jvm",
+    else by host or target.
 
     Raises:
         ValueError: no rule records it.
     """
-    variables = (*_TARGET, _APP) if name.startswith("app") else _TARGET
+    label = {"app": "app", "jvm": "application"}.get(name.partition(":")[0], "")
+    variables = (*_TARGET, _APPS[label]) if label else _TARGET
     return f"{_known(name)}{{{','.join(variables)}}}"
 
 

@@ -212,18 +212,14 @@ HEAP_USED = _worker(
     "python_heap_used_bytes",
     "Anonymous resident memory of the worker: Python's heap, and what libraries take beside it.",
     unit="bytes",
-    unshown="for queries by hand, beside the agent's live bytes",
 )
 HEAP_MAX = _gunicorn(
     "python_heap_max_bytes",
     "Memory that all heaps of the app together run into: the app's memory limit. Python sets none of its own,"
     " and none for one worker.",
     unit="bytes",
-    unshown="the same number as gunicorn_memory_limit_bytes, which is shown; by the name JVM users look for",
 )
-WORKER_SWAP = _worker(
-    "gunicorn_worker_swap_bytes", "Memory of the worker in swap.", unit="bytes", unshown="for queries by hand"
-)
+WORKER_SWAP = _worker("gunicorn_worker_swap_bytes", "Memory of the worker in swap.", unit="bytes")
 WORKER_FDS = _worker("gunicorn_worker_open_fds", "Open files of the worker.", unshown="for queries by hand")
 WORKER_THREADS = _worker("gunicorn_worker_threads", "Threads of the worker.", unshown="for queries by hand")
 MEMORY = _gunicorn(
@@ -351,7 +347,6 @@ HEAP_LIVE_BYTES = _heap(
     "Resident memory of the worker's own after the last full collection; what was freed may still be in it,"
     " for Python gives memory back in large pieces only.",
     unit="bytes",
-    unshown="for queries by hand: blocks tell the live set, bytes only its bound",
 )
 
 # --- itself: made by the scrape, not by a collector

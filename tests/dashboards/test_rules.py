@@ -97,9 +97,8 @@ def _labels_of(name: str) -> set[str] | None:
     if name in RECORDED:
         # level:metric:operation, as Prometheus names recorded series: the level says what it is grouped by.
         level = name.partition(":")[0]
-        return (
-            set() if level == "floodmark" else {*TARGET_LABELS, *({"app"} if level.startswith("app") else ())}
-        )
+        by = {"app": {"app"}, "jvm": {"application"}}.get(level, set())
+        return set() if level == "floodmark" else {*TARGET_LABELS, *by}
     series = known().get(name)
     return None if series is None else set(series)
 
@@ -161,7 +160,7 @@ def test_every_query_is_filtered_by_every_variable_its_series_have_a_label_for(
 ) -> None:
     for expr in expressions:
         for found in selectors(expr):
-            wanted = (_labels_of(found.name) or set()) & {"job", "instance", "app"}
+            wanted = (_labels_of(found.name) or set()) & {"job", "instance", "app", "application"}
             assert found.labels >= wanted, expr
         # An alert about a vanished target or a host lacks a label; anything else has them all.
         empty = "|" if "ALERTS{" in expr else ""
