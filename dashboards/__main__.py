@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import overview, panels
+from . import overview, panels, traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-DASHBOARDS: tuple[Callable[[], panels.Json], ...] = (overview.build,)
+DASHBOARDS: tuple[Callable[[], panels.Json], ...] = (overview.build, traffic.build)
 
 FOLDER = Path(__file__).parent / "json"
 

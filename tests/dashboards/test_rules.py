@@ -96,9 +96,7 @@ def _labels_of(name: str) -> set[str] | None:
     if name in RECORDED:
         # level:metric:operation, as Prometheus names recorded series: the level says what it is grouped by.
         level = name.partition(":")[0]
-        return (
-            set() if level == "floodmark" else {*TARGET_LABELS, *({"app"} if level.startswith("app") else ())}
-        )
+        return set() if level == "floodmark" else {*TARGET_LABELS, *level.split("_")}
     series = known().get(name)
     return None if series is None else set(series)
 
