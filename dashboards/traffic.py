@@ -188,7 +188,6 @@ def _first_screen() -> list[Panel]:
             stays level while people wait is an app at its limit. 499 and 502 are the proxy's to tell.""",
             Query(f"sum by (status) ({rate(REQUESTS)})", "{{status}}"),
             unit="reqps",
-            width=6,
             height=5,
             stack=True,
             colours=_STATUSES,
@@ -201,33 +200,19 @@ def _first_screen() -> list[Panel]:
             was served.""",
             *(Query(f"({part}) / ({_ALL} > 0)", name) for name, part in zip(_SPEEDS, _parts(), strict=True)),
             unit="percentunit",
-            width=6,
             height=5,
             most=1,
             stack=True,
             colours=_SPEEDS,
         ),
-        timeseries(
-            211,
-            "Busy of all slots, by app",
-            """Share of what each app can serve at once that is in use. Bad: level at 100 %: who comes next
-            waits. Above dashed for 5 minutes: the alert WorkersSaturated. No data: nobody can see what the
-            workers do.""",
-            Query(recorded("app:gunicorn_busy:ratio"), APP),
-            threshold("workers_busy_ratio"),
-            unit="percentunit",
-            width=6,
-            height=5,
-        ),
         bargauge(
             212,
             "Slow routes, mean",
             """Mean duration of each route's requests now, the six slowest. Bad: one far above the others:
-            look for its queries. What it costs all others, the row on the inside of a worker says. No data:
-            the app doesn't tell its routes.""",
+            look for its queries. What it costs all others, the row Inside a worker says. No data: the app
+            doesn't tell its routes.""",
             Query(f"topk(6, {_route_mean('route')})", "{{route}}"),
             unit="s",
-            width=6,
             height=5,
         ),
     ]
@@ -289,7 +274,16 @@ def _before() -> Row:
             the alert RequestsQueueing. No data: floodmark may not look.""",
             Query(recorded("app:gunicorn_requests_queued:sum"), APP),
             unit="none",
-            width=6,
+        ),
+        timeseries(
+            211,
+            "Busy of all slots, by app",
+            """Share of what each app can serve at once that is in use. Bad: level at 100 %: who comes next
+            waits. Above dashed for 5 minutes: the alert WorkersSaturated. No data: nobody can see what the
+            workers do.""",
+            Query(recorded("app:gunicorn_busy:ratio"), APP),
+            threshold("workers_busy_ratio"),
+            unit="percentunit",
         ),
         timeseries(
             216,
@@ -299,7 +293,6 @@ def _before() -> Row:
             Query(f"sum by ({BY_APP}) ({rate(REQUEST_BUSY)})", APP),
             Query(f"sum by ({BY_APP}) ({select(SLOTS)})", f"slots {APP}", line=palette.LIMIT),
             unit="none",
-            width=6,
         ),
         timeseries(
             217,
@@ -313,7 +306,6 @@ def _before() -> Row:
                 line=palette.LIMIT,
             ),
             unit="none",
-            width=6,
         ),
         timeseries(
             218,
@@ -322,7 +314,6 @@ def _before() -> Row:
             time-out. Bad: any; the alert ListenOverflow.""",
             Query(f"sum by ({BY_HOST}) ({count(LISTEN_OVERFLOWS)})", "{{instance}}"),
             unit="none",
-            width=6,
             draw="bars",
             every="1m",
         ),
@@ -362,27 +353,27 @@ def _inside() -> Row:
         timeseries(
             222,
             "Mean duration by route",
-            """Mean duration of the requests of each route. Bad: one that rises alone: its queries. All that
-            rise together share a cause: a database, a disk, a full CPU. A gap: nobody asked. No data: the app
-            doesn't tell its routes.""",
-            Query(_route_mean(f"{BY_APP}, route"), ROUTE),
+            """Mean duration of the requests of a route, the ten slowest at each time. Bad: one that rises
+            alone: its queries. All that rise together share a cause: a database, a disk, a full CPU. A gap:
+            nobody asked. No data: the app doesn't tell its routes.""",
+            Query(f"topk(10, {_route_mean(f'{BY_APP}, route')})", ROUTE),
             unit="s",
         ),
         timeseries(
             223,
             "Seconds of work a second, by route",
-            """How many of its requests each route keeps in work at once. Bad: one that grows while its
-            requests don't. No data: the app doesn't tell its routes.""",
-            Query(f"sum by ({BY_APP}, route) ({rate(ROUTE_DURATION)})", ROUTE),
+            """How many of its requests a route keeps in work at once, the ten that keep the most. Bad: one
+            that grows while its requests don't. No data: the app doesn't tell its routes.""",
+            Query(f"topk(10, sum by ({BY_APP}, route) ({rate(ROUTE_DURATION)}))", ROUTE),
             unit="none",
             stack=True,
         ),
         timeseries(
             224,
             "Requests/s by route",
-            """Answers a second of each route. Bad: one that grows alone: a robot, or a page that reloads. No
-            data: the app doesn't tell its routes.""",
-            Query(f"sum by ({BY_APP}, route) ({rate(ROUTE_REQUESTS)})", ROUTE),
+            """Answers a second of a route, the ten that are asked for most. Bad: one that grows alone: a
+            robot, or a page that reloads. No data: the app doesn't tell its routes.""",
+            Query(f"topk(10, sum by ({BY_APP}, route) ({rate(ROUTE_REQUESTS)}))", ROUTE),
             unit="reqps",
             stack=True,
         ),
@@ -436,9 +427,9 @@ def _errors() -> Row:
         timeseries(
             228,
             "5xx/s by route",
-            """Answers with 5xx a second, of each route. Bad: any. One route: its code; all of them: what they
-            share. No data: no 5xx yet, or the app doesn't tell its routes.""",
-            Query(f"sum by ({BY_APP}, route) ({rate(ROUTE_REQUESTS, status='5xx')})", ROUTE),
+            """Answers with 5xx a second, of the ten routes with the most. Bad: any. One route: its code; all
+            of them: what they share. No data: no 5xx yet, or the app doesn't tell its routes.""",
+            Query(f"topk(10, sum by ({BY_APP}, route) ({rate(ROUTE_REQUESTS, status='5xx')}))", ROUTE),
             unit="reqps",
             width=6,
             stack=True,
