@@ -56,10 +56,8 @@ def test_building_mends_all_of_it_and_writes_the_same_bytes_each_time(tree: Path
     folder = tree / "dashboards/json"
     (folder / "floodmark-overview.json").rename(folder / "floodmark-old.json")
     assert _build(tree).returncode == 0
-    committed = ROOT / "dashboards/json"
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
-        path.name: path.read_bytes() for path in committed.iterdir()
-    }
+    committed = {path.name: path.read_bytes() for path in (ROOT / "dashboards/json").iterdir()}
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == committed
 
 
 def test_help_says_what_it_does() -> None:

@@ -1,4 +1,4 @@
-"""The first screen's queries over real PromQL: what is not known is not shown as 0, what is 0 is shown."""
+"""Queries of panels over real PromQL: what is not known is not shown as 0, what is 0 is shown."""
 
 from __future__ import annotations
 
@@ -31,12 +31,14 @@ HEALTHY_DISK = {
 
 
 def _expr(title: str, legend: str) -> str:
-    """Expression of a panel's query with its variables at All."""
-    for panel in (each for file in FILES for each in json.loads(file.read_text(encoding="utf-8"))["panels"]):
-        for target in panel.get("targets", ()):
-            if panel["title"] == title and target["legendFormat"] == legend:
-                filled: str = target["expr"].replace("$__rate_interval", "1m")
-                return re.sub(r"\$(?:job|instance|app)\b", ".+", filled)
+    """Expression of a panel's query with its variables at All; the overview's where others have one so called."""
+    for file in sorted(FILES, key=lambda file: file.stem != "floodmark-overview"):
+        for panel in json.loads(file.read_text(encoding="utf-8"))["panels"]:
+            for each in (panel, *panel.get("panels", ())):
+                for target in each.get("targets", ()):
+                    if each["title"] == title and target["legendFormat"] == legend:
+                        filled: str = target["expr"].replace("$__rate_interval", "1m")
+                        return re.sub(r"\$(?:job|instance|app)\b", ".+", filled)
     raise LookupError(title, legend)
 
 
@@ -58,6 +60,25 @@ def _workers(**states: int) -> dict[str, str]:
     }
 
 
+def _arrivals(limit: str, *, measured: bool) -> dict[str, str]:
+    """An app whose owner said what it can serve, or not (Inf), and of which a day has told, or not."""
+    return {
+        "floodmark:threshold:capacity_ratio": "0.8+0x60",
+        "floodmark:threshold:capacity_requests_rate": f"{limit}x60",
+        f"app:gunicorn_requests:arrivals1m{{{APP}}}": "7+0x60",
+    } | ({f"app:gunicorn_capacity:rate1d{{{APP}}}": "20+0x60"} if measured else {})
+
+
+def _durations(each: int) -> dict[str, str]:
+    """A histogram that at each scrape grows ``each`` times by requests of 0.1, 0.5, 0.5 and 10 seconds."""
+    name = "gunicorn_request_duration_seconds"
+    up_to = {"0.1": 1, "0.5": 3, "2.5": 3, "+Inf": 4}
+    return {
+        **{f'{name}_bucket{{{APP},le="{bound}"}}': f"4+{each * n}x60" for bound, n in up_to.items()},
+        f"{name}_count{{{APP}}}": f"4+{each * 4}x60",
+    }
+
+
 ERRORS = ("Errors (5xx)", "5xx")
 DEATHS = ("Deaths in 24 h, by cause", "{{cause}}")
 FIRING = ("Alerts firing", "firing")
@@ -66,6 +87,9 @@ DISKS = ("Which tier is the bottleneck? The highest one", "Disk")
 FULL_IN = ("Memory left", "full in")
 LAST_DEATH = ("Last death of each app, within 15 min", "{{cause}} {{confidence}} {{app}} {{doing}}")
 BUDGET = ("Memory budget: do all workers fit?", "{{app}}@{{instance}}")
+TOO_MANY = ("Arrivals against capacity", "alert threshold {{app}}@{{instance}}")
+MODERATE = ("Share of requests by duration", "0.1 to 0.5 s")
+OVER = ("Share of requests by duration", "over 2.5 s")
 
 CASES = {
     "no 5xx among answers is 0": (ERRORS, _series("200", "0+30x60"), [("{}", 0.0)]),
@@ -148,6 +172,33 @@ CASES = {
             f"gunicorn_memory_headroom_bytes{{{APP}}}": "1000000+0x60",
             f"app:gunicorn_memory_bytes:floor1h{{{APP}}}": "100+0x60",
         },
+        [],
+    ),
+    "what is too much is measured where nobody has set it": (
+        TOO_MANY,
+        _arrivals("Inf+0", measured=True),
+        [(f"{{{APP}}}", 16.0)],
+    ),
+    "what the owner set is what is too much": (
+        TOO_MANY,
+        _arrivals("30+0", measured=True),
+        [(f"{{{APP}}}", 30.0)],
+    ),
+    "it needs no measure": (TOO_MANY, _arrivals("30+0", measured=False), [(f"{{{APP}}}", 30.0)]),
+    "neither set nor measured is nothing, not infinity": (TOO_MANY, _arrivals("Inf+0", measured=False), []),
+    "a request is in one class of duration": (
+        MODERATE,
+        _durations(15),
+        [("{}", 0.5)],
+    ),
+    "the slowest class is all that no bucket before it holds": (
+        OVER,
+        _durations(15),
+        [("{}", 0.25)],
+    ),
+    "without requests none has a duration": (
+        OVER,
+        _durations(0),
         [],
     ),
 }

@@ -97,7 +97,7 @@ def _labels_of(name: str) -> set[str] | None:
     if name in RECORDED:
         # level:metric:operation, as Prometheus names recorded series: the level says what it is grouped by.
         level = name.partition(":")[0]
-        by = {"app": {"app"}, "jvm": {"application"}}.get(level, set())
+        by = {"application"} if level == "jvm" else set(level.split("_"))
         return set() if level == "floodmark" else {*TARGET_LABELS, *by}
     series = known().get(name)
     return None if series is None else set(series)
