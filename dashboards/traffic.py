@@ -28,7 +28,7 @@ from floodmark.metric import Kind
 
 from . import palette
 from .outside import PROXY_DURATION, PROXY_GATEWAY_ERRORS, PROXY_REQUESTS
-from .panels import Json, Query, bargauge, dashboard, row, stat, threshold, timeseries
+from .panels import Json, Query, dashboard, row, stat, threshold, timeseries
 from .query import count, quantile, rate, recorded, select
 from .query import threshold as threshold_series
 
@@ -205,13 +205,13 @@ def _first_screen() -> list[Panel]:
             stack=True,
             colours=_SPEEDS,
         ),
-        bargauge(
+        timeseries(
             212,
             "Slow routes, mean",
-            """Mean duration of each route's requests now, the six slowest. Bad: one far above the others:
-            look for its queries. What it costs all others, the row Inside a worker says. No data: the app
-            doesn't tell its routes.""",
-            Query(f"topk(6, {_route_mean('route')})", "{{route}}"),
+            """Mean duration of the requests of a route, the five slowest at each time. Bad: one that rises
+            alone: look for its queries. All together share a cause: a database, a disk, a full CPU. A gap:
+            nobody asked, or others were slower. No data: the app doesn't tell its routes.""",
+            Query(f"topk(5, {_route_mean('route')})", "{{route}}"),
             unit="s",
             height=5,
         ),
