@@ -40,15 +40,13 @@ from floodmark.catalogue import (
 
 from . import palette
 from .outside import BURST_CAPACITY, CPU_CREDITS
-from .panels import Json, Query, bargauge, dashboard, row, stat, threshold, timeseries
-from .query import count, rate, recorded, select
+from .panels import HOST, Json, Query, bargauge, dashboard, row, stat, threshold, timeseries
+from .query import BY_HOST, count, rate, recorded, select
 from .query import threshold as threshold_series
 
 if TYPE_CHECKING:
     from .panels import Panel, Row
 
-BY_HOST = "job, instance"
-HOST = "{{instance}}"
 DEVICE = "{{device}} {{instance}}"
 
 # Copies of memory, not devices; and what sits on top of a device that is counted already.

@@ -30,15 +30,13 @@ from floodmark.catalogue import (
 
 from . import palette
 from .outside import DB_CONNECTIONS, DB_CPU, DB_QUEUE, JVM_USED, PG_ACTIVITY, PG_MAX_CONNECTIONS
-from .overview import APP, BY_APP, BY_HOST
-from .panels import Json, Panel, Query, Row, dashboard, row, threshold, timeseries
-from .query import FIRING, count, rate, recorded, select
+from .panels import APP, HOST, Json, Panel, Query, Row, dashboard, row, threshold, timeseries
+from .query import BY_APP, BY_HOST, FIRING, count, rate, recorded, select
 from .query import threshold as threshold_series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HOST = "{{instance}}"
 DATABASE = "{{database}} {{service}}"
 
 # Recycles and scaling are everyday life; what is left are deaths, and what deploys do.

@@ -35,17 +35,13 @@ from floodmark.catalogue import (
 )
 
 from . import palette
-from .panels import Json, Query, bargauge, dashboard, row, stat, threshold, timeseries
-from .query import count, rate, recorded, select
+from .panels import APP, HOST, Json, Query, bargauge, dashboard, row, stat, threshold, timeseries
+from .query import BY_APP, BY_HOST, count, rate, recorded, select
 
 if TYPE_CHECKING:
     from .panels import Panel, Row
 
-BY_APP = "job, instance, app"
-BY_HOST = "job, instance"
-APP = "{{app}}@{{instance}}"
 WORKER = "{{worker}} {{app}}@{{instance}}"
-HOST = "{{instance}}"
 
 _HEAP = f"sum by ({BY_APP}) ({select(HEAP_USED)}) / (sum by ({BY_APP}) ({select(HEAP_MAX)}) > 0)"
 _FULL = (

@@ -1,7 +1,7 @@
 """floodmark-overview: will it hold?
 
 The first screen answers it: what comes in, how it is served, who died of what, and which tier has the
-least left. The collapsed rows below say more of each, in the same order.
+least left. The other dashboards say more of each; below is what floodmark itself can see.
 """
 
 from __future__ import annotations
@@ -9,76 +9,39 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from floodmark.catalogue import (
-    BACKLOG,
-    BACKLOG_LIMIT,
-    BOOTS,
     COLLECTOR_SUCCESS,
     CPU_SECONDS,
-    CPU_WAITING,
     DISK_IO_TIME_WEIGHTED,
     DISK_READ_TIME,
     DISK_READS,
     DISK_WRITE_TIME,
     DISK_WRITES,
     EXITS,
-    FS_AVAIL,
-    FS_SIZE,
-    GC_COLLECTIONS,
-    GC_PAUSE,
-    HEAP_BLOCKS,
-    HEAP_LIVE_BLOCKS,
     IN_FLIGHT,
-    IO_WAITING,
-    LAST_DEATH,
-    LISTEN_OVERFLOWS,
-    LOAD1,
     MEM_AVAILABLE,
     MEM_TOTAL,
-    MEMORY,
     MEMORY_HEADROOM,
     MEMORY_LIMIT,
-    MEMORY_WAITING,
-    RELOADS,
-    REQUEST_BUSY,
     REQUEST_DURATION,
-    REQUEST_QUEUE,
     REQUESTS,
-    REQUESTS_QUEUED,
-    ROUTE_BLOCKS,
-    ROUTE_DURATION,
-    ROUTE_REQUESTS,
     SETTING,
-    SIGKILLS,
     SLOTS,
     SOURCE_AVAILABLE,
-    SWAP_FREE,
-    SWAP_IN,
-    SWAP_OUT,
-    SWAP_TOTAL,
     UP,
-    WORKER_CPU,
-    WORKER_HEARTBEAT,
-    WORKER_RESIDENT,
-    WORKER_START,
     WORKERS,
     WORKERS_TARGET,
 )
 
 from . import palette
-from .panels import Json, Query, bargauge, dashboard, row, stat, table, threshold, timeseries
-from .query import FIRING, UNWANTED, count, quantile, rate, recorded, select
+from .panels import APP, Json, Query, dashboard, row, stat, table, timeseries
+from .query import BY_APP, BY_HOST, FIRING, UNWANTED, count, quantile, rate, recorded, select
 from .query import threshold as threshold_series
 
 if TYPE_CHECKING:
     from .panels import Panel, Row
 
-BY_APP = "job, instance, app"
-BY_HOST = "job, instance"
-APP = "{{app}}@{{instance}}"
-
 # Copies of memory, not devices; and what sits on top of a device that is counted already.
 _DEVICES = "!~(loop|zram|ram|dm-|md|sr).*"
-_IN_MEMORY = "!~ramfs|tmpfs"
 
 _NOW = f"sum({rate(REQUESTS)})"
 _SERVED = f"(sum({rate(REQUESTS)}) > 0)"
@@ -131,7 +94,7 @@ def build() -> Json:
         "floodmark-overview",
         "floodmark: will it hold?",
         "What comes in, how it is served, who died of what, and which tier has the least left.",
-        [*_first_screen(), _requests(), _workers(), _memory(), _runtime(), _host(), _disk(), _sight()],
+        [*_first_screen(), _sight()],
     )
 
 
@@ -272,402 +235,6 @@ def _first_screen() -> list[Panel]:
             name_zeros=False,
         ),
     ]
-
-
-def _requests() -> Row:
-    return row(
-        "Requests: what is answered, and at what cost?",
-        timeseries(
-            12,
-            "Requests/s by status",
-            "Answers a second by status code. Bad: red (5xx) growing; 499 and 502 are the proxy's to tell.",
-            Query(f"sum by (status) ({rate(REQUESTS)})", "{{status}}"),
-            unit="reqps",
-            stack=True,
-            colours=palette.STATUSES,
-        ),
-        timeseries(
-            13,
-            "Error share by app",
-            "Share of 5xx among each app's answers. Bad: above 1 % for minutes. A gap: nothing was served.",
-            Query(
-                f"(sum by ({BY_APP}) ({rate(REQUESTS, status='=~5..')})"
-                f" or 0 * sum by ({BY_APP}) ({rate(REQUESTS)}))"
-                f" / (sum by ({BY_APP}) ({rate(REQUESTS)}) > 0)",
-                APP,
-            ),
-            unit="percentunit",
-        ),
-        timeseries(
-            14,
-            "CPU of each worker",
-            """CPU each worker slot uses; 100 % is one whole CPU. Bad: all near 100 %: the host is too small
-            or the code too dear. All near 0 while requests wait: they wait for a database or a disk.""",
-            Query(f"sum by ({BY_APP}, worker) ({rate(WORKER_CPU)})", f"{APP} {{{{worker}}}}"),
-            unit="percentunit",
-        ),
-        timeseries(
-            43,
-            "Waiting before a worker, p95",
-            """Nineteen of twenty requests waited less than this between the proxy and a worker. Bad: above a
-            few milliseconds: all workers are busy, and users wait that much longer than Latency says. No
-            data: no agent, or the proxy sets neither X-Request-Start nor X-Queue-Start.""",
-            Query(
-                f"histogram_quantile(0.95, sum by ({BY_APP}, le) ({rate(REQUEST_QUEUE, '_bucket')})) >= 0",
-                APP,
-            ),
-            unit="s",
-        ),
-        timeseries(
-            44,
-            "Requests served at once, on average",
-            """Seconds of work a second, by the agent, with those requests that have no answer yet or never
-            got one; dashed are the slots. Bad: near dashed: the next request waits.""",
-            Query(f"sum by ({BY_APP}) ({rate(REQUEST_BUSY)})", APP),
-            Query(f"sum by ({BY_APP}) ({select(SLOTS)})", f"slots {APP}", line=palette.LIMIT),
-            unit="none",
-        ),
-        timeseries(
-            45,
-            "Seconds of work a second, by route",
-            """How many of its requests each route keeps in work at once. Bad: one that grows while its
-            requests don't. No data: the app doesn't tell its routes.""",
-            Query(f"sum by ({BY_APP}, route) ({rate(ROUTE_DURATION)})", f"{{{{route}}}} {APP}"),
-            unit="none",
-            stack=True,
-        ),
-        timeseries(
-            46,
-            "Requests/s by route",
-            "Answers a second of each route. Bad: one that grows alone: a robot, or a page that reloads.",
-            Query(f"sum by ({BY_APP}, route) ({rate(ROUTE_REQUESTS)})", f"{{{{route}}}} {APP}"),
-            unit="reqps",
-            stack=True,
-        ),
-    )
-
-
-def _workers() -> Row:
-    return row(
-        "Workers: who dies, and of what?",
-        timeseries(
-            15,
-            "Workers by state",
-            """Live workers by what they do; dashed is the number configured. Bad: the stack below the dashed
-            line, or all of it busy. Unknown is not idle: nobody can see it here.""",
-            Query(f"sum by (state) ({select(WORKERS)})", "{{state}}"),
-            Query(f"sum({select(WORKERS_TARGET)})", "configured", line=palette.LIMIT),
-            unit="none",
-            stack=True,
-            colours=palette.WORKER_STATES,
-            name_zeros=False,
-        ),
-        timeseries(
-            41,
-            "Requests in flight, and those that wait",
-            """In flight: requests that workers serve; dashed are the slots they have for it. Waiting: listen,
-            nobody has accepted them; worker, accepted by a gthread worker without a free thread. Bad: waiting
-            above 0 for long: users wait that much longer. No data: floodmark may not look.""",
-            Query(f"sum({select(IN_FLIGHT)})", "in flight"),
-            Query(f"sum by (where) ({select(REQUESTS_QUEUED)})", "waiting: {{where}}"),
-            Query(f"sum({select(SLOTS)})", "slots", line=palette.LIMIT),
-            unit="none",
-        ),
-        timeseries(
-            42,
-            "Listen backlog",
-            """Connections that wait to be accepted, by address; dashed is how many may. Bad: above 0 for
-            long: all workers are busy. At dashed users are turned away (Listen queue overflows).""",
-            Query(f"sum by ({BY_APP}, listener) ({select(BACKLOG)})", f"{{{{listener}}}} {APP}"),
-            Query(
-                f"min by ({BY_APP}, listener) ({select(BACKLOG_LIMIT)})",
-                f"limit {{{{listener}}}} {APP}",
-                line=palette.LIMIT,
-            ),
-            unit="none",
-        ),
-        bargauge(
-            16,
-            "All exits in 24 h, by cause",
-            """Every end of a worker, asked for (blue) or not. max_requests is the recycling: it costs boots,
-            not users. Bad: any other colour; oom_kill and timeout need different cures.""",
-            Query(f"sort_desc(sum by (cause) ({count(EXITS, window='24h')}))", "{{cause}}"),
-            unit="none",
-            colours=palette.CAUSES,
-            height=14,
-        ),
-        timeseries(
-            17,
-            "Heartbeat age against timeout",
-            """Time since the most silent worker of each app told its master that it lives. At the dashed
-            line, its timeout, gunicorn kills it. Bad: a ramp towards the line: that worker hangs.""",
-            Query(f"max by ({BY_APP}) ({select(WORKER_HEARTBEAT)})", APP),
-            Query(
-                f"max by ({BY_APP}) ({select(SETTING, setting='timeout')})",
-                f"timeout {APP}",
-                line=palette.LIMIT,
-            ),
-            unit="s",
-        ),
-        timeseries(
-            18,
-            "Boots, reloads and kill signals",
-            """Workers started, reloads asked for, and workers ended by signal 9, whoever sent it. Bad: boots
-            without reloads or recycles: workers come and go. Signal 9 is not yet out of memory: the cause is
-            in the panel beside.""",
-            Query(f"sum({count(BOOTS)})", "boots"),
-            Query(f"sum({count(RELOADS)})", "reloads"),
-            Query(f"sum({count(SIGKILLS)})", "signal 9"),
-            unit="none",
-            every="1m",
-            draw="bars",
-            colours={"boots": "green", "reloads": "light-blue", "signal 9": "dark-red"},
-        ),
-        table(
-            51,
-            "Last deaths",
-            """The last unwanted death of each app in the last 15 minutes, and what the worker was doing: the
-            innermost call of the app's own code where the agent saw it. Bad: any; floodmark why has more.""",
-            f"sum by (app, instance, cause, confidence, doing) ({select(LAST_DEATH)})",
-        ),
-        timeseries(
-            19,
-            "Age of each worker",
-            """Time each worker slot has lived; a fall to 0 is a restart. Bad: all falling at once (recycles
-            without jitter), or a slot that never grows old (a crash loop).""",
-            Query(f"time() - max by ({BY_APP}, worker) ({select(WORKER_START)})", f"{APP} {{{{worker}}}}"),
-            unit="s",
-        ),
-    )
-
-
-def _memory() -> Row:
-    return row(
-        "Memory of the app: how much, and is it growing?",
-        timeseries(
-            20,
-            "Memory by kind",
-            """Memory of master and workers together; dashed is the limit, where the kernel kills. Resident
-            counts shared pages once for each worker, proportional once in all. Bad: near dashed; swap above
-            0 on a server.""",
-            Query(f"sum by ({BY_APP}, kind) ({select(MEMORY)})", f"{{{{kind}}}} {APP}"),
-            Query(f"min by ({BY_APP}) ({select(MEMORY_LIMIT)})", f"limit {APP}", line=palette.LIMIT),
-            unit="bytes",
-            colours=palette.MEMORY_KINDS,
-        ),
-        timeseries(
-            21,
-            "Memory headroom",
-            """Memory left to each app before its cgroup or the host has no more. Bad: under one worker's
-            size: the next one started, or the next upload, brings the kernel's OOM killer.""",
-            Query(f"min by ({BY_APP}) ({select(MEMORY_HEADROOM)})", APP),
-            unit="bytes",
-        ),
-        timeseries(
-            22,
-            "Memory of each worker",
-            """Resident memory by worker slot. A sawtooth is max_requests at work. Bad: lines that only rise
-            (a leak), or one that leaps (a big upload or query).""",
-            Query(f"sum by ({BY_APP}, worker) ({select(WORKER_RESIDENT)})", f"{APP} {{{{worker}}}}"),
-            unit="bytes",
-        ),
-        timeseries(
-            23,
-            "Growth per hour",
-            """How fast the floor of the app's memory (the least of each hour) rises, over up to 6 hours: the
-            sawtooth of recycling doesn't show. Bad: above 0 for hours. Headroom divided by this is the time
-            left. In an app's first hour the floor can't rise yet.""",
-            Query(f"3600 * {_GROWTH}", APP),
-            unit="bytes",
-            least=None,
-        ),
-        timeseries(
-            24,
-            "Floor against 6 hours ago",
-            """Least memory of the last hour, as a multiple of the same 6 hours before: 1 is no growth. Bad:
-            this and the panel beside above their dashed lines for an hour: the alert RssCreep. Needs 7 hours
-            of data.""",
-            Query(f"{_FLOOR} / {_FLOOR} offset 6h", APP),
-            threshold("rss_creep_ratio"),
-            unit="none",
-            least=None,
-        ),
-        timeseries(
-            25,
-            "Floor above 6 hours ago",
-            """Least memory of the last hour less the same 6 hours before. Bad: this and the panel beside
-            above their dashed lines for an hour: the alert RssCreep. Needs 7 hours of data.""",
-            Query(f"{_FLOOR} - {_FLOOR} offset 6h", APP),
-            threshold("rss_creep_bytes"),
-            unit="bytes",
-            least=None,
-        ),
-    )
-
-
-def _runtime() -> Row:
-    return row(
-        "Python runtime: does the heap grow although garbage is collected?",
-        timeseries(
-            47,
-            "Allocated blocks, and what is live after a full collection",
-            """Memory blocks of Python objects in all workers; dashed is what was left after the last full
-            collection of each. Bad: dashed that rises step by step: collections run, and what they leave
-            keeps growing: a leak. Solid far above dashed is garbage, or growth since. No dashed line: no full
-            collection yet, as in most workers that leak nothing.""",
-            Query(f"sum by ({BY_APP}) ({select(HEAP_BLOCKS)})", f"allocated {APP}"),
-            Query(f"sum by ({BY_APP}) ({select(HEAP_LIVE_BLOCKS)})", f"live {APP}", line=palette.LIMIT),
-            unit="short",
-        ),
-        timeseries(
-            48,
-            "Time in garbage collection",
-            """Share of each worker's time in which the collector holds all its threads. Bad: above 5 %: a
-            large heap is walked again and again; gc.freeze() before the fork, or fewer cycles, help.""",
-            Query(
-                f"sum by ({BY_APP}) ({rate(GC_PAUSE, '_sum')}) / sum by ({BY_APP}) ({select(WORKERS)} > 0)",
-                APP,
-            ),
-            unit="percentunit",
-        ),
-        timeseries(
-            49,
-            "Collections a second, by generation",
-            """Garbage collections of all workers; 2 is a full one. Bad: many full ones: what survives grows.
-            None at all is normal: most objects need no collector.""",
-            Query(f"sum by (generation) ({rate(GC_COLLECTIONS)})", "{{generation}}"),
-            unit="none",
-        ),
-        bargauge(
-            50,
-            "Blocks that each route left behind",
-            """Estimate of the memory blocks that requests of a route left allocated, since its app started.
-            Bad: one route far above the others, and growing: it leaks, or fills a cache.""",
-            Query(f"topk(10, sum by (route) ({select(ROUTE_BLOCKS)}))", "{{route}}"),
-            unit="short",
-        ),
-    )
-
-
-def _host() -> Row:
-    cpus = f"count by ({BY_HOST}) ({rate(CPU_SECONDS, mode='idle')})"
-    return row(
-        "Host: CPU and memory",
-        timeseries(
-            26,
-            "CPU by mode",
-            """Share of all CPUs by what they do; the rest is idle. Bad: the stack at 100 %. Red (steal) is
-            taken by the cloud: credits are spent. Orange (iowait) is no work: it waits for a disk.""",
-            Query(
-                f"sum by (mode) ({rate(CPU_SECONDS, mode='!~idle|guest.*')})"
-                f" / on () group_left () sum({rate(CPU_SECONDS, mode='!~guest.*')})",
-                "{{mode}}",
-            ),
-            unit="percentunit",
-            most=1,
-            stack=True,
-            colours=palette.CPU_MODES,
-            name_zeros=False,
-        ),
-        timeseries(
-            27,
-            "Load per CPU",
-            """Processes that run, want to run or wait for a disk, for each CPU. Bad: above 1 for minutes:
-            work queues up. High load with idle CPU is a disk.""",
-            Query(f"{select(LOAD1)} / on ({BY_HOST}) {cpus}", "{{instance}}"),
-            unit="none",
-        ),
-        timeseries(
-            28,
-            "Pressure",
-            """Share of time in which some process could not go on for want of CPU, memory or disk. Bad: any
-            of memory; of CPU and disk, above 20 % for minutes. No data: the kernel has it switched off.""",
-            Query(f"max({rate(CPU_WAITING)})", "cpu"),
-            Query(f"max({rate(MEMORY_WAITING)})", "memory"),
-            Query(f"max({rate(IO_WAITING)})", "disk"),
-            unit="percentunit",
-            colours=palette.RESOURCES,
-        ),
-        timeseries(
-            29,
-            "Memory available",
-            """Memory the host can give to new work without swapping; dashed is all it has. Bad: under 10 %
-            of it.""",
-            Query(f"sum by ({BY_HOST}) ({select(MEM_AVAILABLE)})", "{{instance}}"),
-            Query(f"sum by ({BY_HOST}) ({select(MEM_TOTAL)})", "all of {{instance}}", line=palette.LIMIT),
-            unit="bytes",
-        ),
-        timeseries(
-            30,
-            "Swap in use",
-            """Swap taken; dashed is its size, at 0 where there is none. Bad: growing with every hour: memory
-            is full and swap only delays the kill. A little, at rest, is harmless.""",
-            Query(f"{select(SWAP_TOTAL)} - {select(SWAP_FREE)}", "{{instance}}"),
-            Query(f"sum by ({BY_HOST}) ({select(SWAP_TOTAL)})", "size on {{instance}}", line=palette.LIMIT),
-            unit="bytes",
-        ),
-        timeseries(
-            31,
-            "Swap traffic, pages/s",
-            """Pages read back from swap (in) and written to it (out), a second. Bad: both at once: thrashing,
-            the host works for its own memory instead of for users.""",
-            Query(f"sum({rate(SWAP_IN)})", "in"),
-            Query(f"sum({rate(SWAP_OUT)})", "out"),
-            unit="short",
-            colours=palette.RESOURCES,
-        ),
-    )
-
-
-def _disk() -> Row:
-    return row(
-        "Host: disk and network",
-        timeseries(
-            32,
-            "Disk queue depth",
-            """Average number of requests queued or in service at each disk. A healthy one stays under 0.5.
-            Bad: above the dashed line, with await above its own: what asks the disk waits in a queue.""",
-            Query(_QUEUE, "{{device}} {{instance}}"),
-            threshold("disk_queue_depth"),
-            unit="none",
-            width=6,
-        ),
-        timeseries(
-            33,
-            "Disk await",
-            """Average time a read or write takes, its wait in the queue included. Bad: above the dashed line
-            together with the queue. A gap: nothing was read or written.""",
-            Query(_AWAIT, "{{device}} {{instance}}"),
-            threshold("disk_await_seconds"),
-            unit="s",
-            width=6,
-        ),
-        bargauge(
-            34,
-            "Free space",
-            """Share of each file system that ordinary users can still fill. Bad: under 10 %; at 0 a database
-            stops and logs are lost.""",
-            Query(
-                f"{select(FS_AVAIL, fstype=_IN_MEMORY)} / ({select(FS_SIZE, fstype=_IN_MEMORY)} > 0)",
-                "{{mountpoint}} {{instance}}",
-            ),
-            unit="percentunit",
-            most=1,
-            width=6,
-            scale=palette.FREE,
-        ),
-        timeseries(
-            35,
-            "Listen queue overflows",
-            """Connections the kernel dropped as an application's queue was full: users who saw nothing but a
-            time-out. Bad: any.""",
-            Query(f"sum by ({BY_HOST}) ({count(LISTEN_OVERFLOWS)})", "{{instance}}"),
-            unit="none",
-            width=6,
-            draw="bars",
-            every="1m",
-        ),
-    )
 
 
 def _sight() -> Row:

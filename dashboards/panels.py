@@ -31,6 +31,9 @@ Panel: TypeAlias = core.Panel
 Row: TypeAlias = core.RowPanel
 
 SCHEMA_VERSION = 42
+# Legends.
+APP = "{{app}}@{{instance}}"
+HOST = "{{instance}}"
 COLUMNS = 24
 TAG = "floodmark"
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _ALERTS = Path(__file__).parents[1] / "alerts"
 _THRESHOLD = "floodmark:threshold:"
 
+# What aggregations of an app's and of a host's series keep.
+BY_APP = "job, instance, app"
+BY_HOST = "job, instance"
+
 _TARGET = ('job=~"$job"', 'instance=~"$instance"')
 # By the label that tells the app. Many JVMs have set no such tag: "|" lets the empty label through.
 _APPS = {"app": 'app=~"$app"', "application": 'application=~"$app|"'}

@@ -28,16 +28,13 @@ from floodmark.metric import Kind
 
 from . import palette
 from .outside import PROXY_DURATION, PROXY_GATEWAY_ERRORS, PROXY_REQUESTS
-from .panels import Json, Query, dashboard, row, stat, threshold, timeseries
-from .query import count, quantile, rate, recorded, select
+from .panels import APP, Json, Query, dashboard, row, stat, threshold, timeseries
+from .query import BY_APP, BY_HOST, count, quantile, rate, recorded, select
 from .query import threshold as threshold_series
 
 if TYPE_CHECKING:
     from .panels import Panel, Row
 
-BY_APP = "job, instance, app"
-BY_HOST = "job, instance"
-APP = "{{app}}@{{instance}}"
 ROUTE = f"{{{{route}}}} {APP}"
 SERVER = "{{server}}@{{instance}}"
 

@@ -33,9 +33,8 @@ from floodmark.catalogue import (
 from floodmark.gunicorn.verdict import WANTED
 
 from . import palette
-from .overview import APP, BY_APP
-from .panels import Json, Panel, Query, Row, bargauge, dashboard, row, stat, table, threshold, timeseries
-from .query import UNWANTED, count, quantile, rate, recorded, select
+from .panels import APP, Json, Panel, Query, Row, bargauge, dashboard, row, stat, table, threshold, timeseries
+from .query import BY_APP, UNWANTED, count, quantile, rate, recorded, select
 
 WORKER = f"{{{{worker}}}} {APP}"
 

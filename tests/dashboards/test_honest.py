@@ -31,7 +31,7 @@ HEALTHY_DISK = {
 
 
 def _expr(title: str, legend: str) -> str:
-    """Expression of a panel's query with its variables at All; the overview's where others have one so called."""
+    """Expression of a query with its variables at All; of the overview where others call one so too."""
     for file in sorted(FILES, key=lambda file: file.stem != "floodmark-overview"):
         for panel in json.loads(file.read_text(encoding="utf-8"))["panels"]:
             for each in (panel, *panel.get("panels", ())):
