@@ -54,7 +54,7 @@ _DEVICES = "!~(loop|zram|ram|dm-|md|sr).*"
 # What lives in memory, and images that are full by design.
 _FILE_SYSTEMS = "!~(tmp|ram|squash|ero)fs|iso9660|udf"
 
-_CPU_BUSY = (
+CPU_BUSY = (
     f"1 - sum by ({BY_HOST}) ({rate(CPU_SECONDS, mode='=~idle|iowait')})"
     f" / sum by ({BY_HOST}) ({rate(CPU_SECONDS)})"
 )
@@ -95,7 +95,7 @@ def _first_screen() -> list[Panel]:
             and await against the thresholds of the alert DiskQueueHigh, which fires from 100 %. Space: the
             fullest file system. Bad: yellow from 70 %, red from 90 %. All green: it isn't the machine; look
             at the database and at what the workers wait for.""",
-            Query(f"max({_CPU_BUSY})", "CPU"),
+            Query(f"max({CPU_BUSY})", "CPU"),
             Query(f"max(1 - {_AVAILABLE})", "Memory"),
             Query(f"max({DISK_USED})", "Disk"),
             Query(f"max(1 - ({_FREE}))", "Space"),

@@ -10,12 +10,6 @@ from typing import TYPE_CHECKING
 
 from floodmark.catalogue import (
     COLLECTOR_SUCCESS,
-    CPU_SECONDS,
-    DISK_IO_TIME_WEIGHTED,
-    DISK_READ_TIME,
-    DISK_READS,
-    DISK_WRITE_TIME,
-    DISK_WRITES,
     EXITS,
     IN_FLIGHT,
     MEM_AVAILABLE,
@@ -33,15 +27,13 @@ from floodmark.catalogue import (
 )
 
 from . import palette
+from .host import CPU_BUSY, DISK_USED
 from .panels import APP, Json, Query, dashboard, row, stat, table, timeseries
-from .query import BY_APP, BY_HOST, FIRING, UNWANTED, count, quantile, rate, recorded, select
+from .query import BY_APP, FIRING, UNWANTED, count, quantile, rate, recorded, select
 from .query import threshold as threshold_series
 
 if TYPE_CHECKING:
     from .panels import Panel, Row
-
-# Copies of memory, not devices; and what sits on top of a device that is counted already.
-_DEVICES = "!~(loop|zram|ram|dm-|md|sr).*"
 
 _NOW = f"sum({rate(REQUESTS)})"
 _SERVED = f"(sum({rate(REQUESTS)}) > 0)"
@@ -59,24 +51,10 @@ _BUSY_WORKERS = (
 _BUSY_BY_LITTLE = (
     f"sum by ({BY_APP}) ({rate(REQUEST_DURATION, '_sum')}) / sum by ({BY_APP}) ({select(SLOTS)})"
 )
-_CPU_BUSY = (
-    f"1 - sum by ({BY_HOST}) ({rate(CPU_SECONDS, mode='=~idle|iowait')})"
-    f" / sum by ({BY_HOST}) ({rate(CPU_SECONDS)})"
-)
 _MEMORY_USED = (
     f"1 - {select(MEM_AVAILABLE)} / {select(MEM_TOTAL)}"
     f" or 1 - {select(MEMORY_HEADROOM)} / {select(MEMORY_LIMIT)}"
 )
-_QUEUE = rate(DISK_IO_TIME_WEIGHTED, device=_DEVICES)
-_AWAIT = (
-    f"({rate(DISK_READ_TIME, device=_DEVICES)} + {rate(DISK_WRITE_TIME, device=_DEVICES)})"
-    f" / ({rate(DISK_READS, device=_DEVICES)} + {rate(DISK_WRITES, device=_DEVICES)} > 0)"
-)
-# The alert wants both, so the smaller of the two shares says how near it is. A disk at rest has no await.
-_QUEUE_SHARE = f"{_QUEUE} / scalar({threshold_series('disk_queue_depth')})"
-_AWAIT_SHARE = f"{_AWAIT} / scalar({threshold_series('disk_await_seconds')})"
-_DISK = f"({_QUEUE_SHARE} < {_AWAIT_SHARE}) or {_AWAIT_SHARE} or {_QUEUE_SHARE}"
-
 # The floor of the app's memory, not the memory itself: max_requests makes a sawtooth of that, whose slope
 # says nothing. It needs an hour to be one.
 _FLOOR = recorded("app:gunicorn_memory_bytes:floor1h")
@@ -176,9 +154,9 @@ def _first_screen() -> list[Panel]:
             thresholds of the alert DiskQueueHigh, which fires from 100 %. Bad: yellow from 70 %, red from
             90 %.""",
             Query(f"max({_BUSY_SLOTS} or {_BUSY_WORKERS} or {_BUSY_BY_LITTLE})", "Workers"),
-            Query(f"max({_CPU_BUSY})", "CPU"),
+            Query(f"max({CPU_BUSY})", "CPU"),
             Query(f"max({_MEMORY_USED})", "Memory"),
-            Query(f"max({_DISK})", "Disk"),
+            Query(f"max({DISK_USED})", "Disk"),
             unit="percentunit",
             decimals=0,
             width=14,
