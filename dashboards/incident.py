@@ -87,8 +87,8 @@ def _time_line() -> list[Panel]:
             fires; red: what the app can serve, as its own last day says. Bad: arriving above orange, or near
             red. A gap here and below: floodmark or the whole host didn't answer.""",
             Query(
-                f"{recorded('app:gunicorn_requests:arrivals1m')} or on ({BY_APP})"
-                f" sum by ({BY_APP}) ({rate(REQUESTS)})",
+                f"sum by ({BY_APP}) ({recorded('app:gunicorn_requests:arrivals1m')})"
+                f" or sum by ({BY_APP}) ({rate(REQUESTS)})",
                 f"arriving {APP}",
             ),
             Query(_SPIKE, f"alert threshold {APP}", line=palette.THRESHOLD),

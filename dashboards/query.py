@@ -32,8 +32,8 @@ _APPS = {"app": 'app=~"$app"', "application": 'application=~"$app|"'}
 UNWANTED = f"!~{'|'.join(sorted(WANTED))}"
 
 # Firing alerts of what is selected. An alert about a vanished target or about a host has no instance or
-# no app: "|" lets the empty label through.
-FIRING = 'ALERTS{alertstate="firing",job=~"$job|",instance=~"$instance|",app=~"$app|"}'
+# no app: "|" lets the empty label through. Watchdog fires always, and means nothing here.
+FIRING = 'ALERTS{alertname!="Watchdog",alertstate="firing",job=~"$job|",instance=~"$instance|",app=~"$app|"}'
 
 
 def select(metric: Metric, suffix: str = "", **matchers: str) -> str:
