@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from floodmark.catalogue import (
     BUILD_INFO,
     CPU_SECONDS,
-    DISK_IO_TIME_WEIGHTED,
     EXITS,
     LISTEN_OVERFLOWS,
     MEM_AVAILABLE,
@@ -29,6 +28,7 @@ from floodmark.catalogue import (
 )
 
 from . import palette
+from .host import DISK_QUEUE
 from .outside import DB_CONNECTIONS, DB_CPU, DB_QUEUE, JVM_USED, PG_ACTIVITY, PG_MAX_CONNECTIONS
 from .panels import APP, HOST, Json, Panel, Query, Row, dashboard, row, threshold, timeseries
 from .query import BY_APP, BY_HOST, FIRING, count, rate, recorded, select
@@ -41,8 +41,6 @@ DATABASE = "{{database}} {{service}}"
 
 # Recycles and scaling are everyday life; what is left are deaths, and what deploys do.
 _NEWS = "!~max_requests|scale_down"
-# Copies of memory, not devices; and what sits on top of a device that is counted already.
-_DEVICES = "!~(loop|zram|ram|dm-|md|sr).*"
 
 # The alert wants both: a multiple of what is usual, and a rate that is worth it.
 _SPIKE = (
@@ -184,7 +182,7 @@ def _time_line() -> list[Panel]:
             "7. Was it the host's disk? Queue depth",
             """Average number of requests queued or in service at each disk. A healthy one stays under 0.5.
             Bad: above the dashed line, before the queue of requests above grew.""",
-            Query(rate(DISK_IO_TIME_WEIGHTED, device=_DEVICES), "{{device}} {{instance}}"),
+            Query(DISK_QUEUE, "{{device}} {{instance}}"),
             threshold("disk_queue_depth"),
             unit="none",
         ),

@@ -35,13 +35,11 @@ from floodmark.catalogue import (
 )
 
 from . import palette
-from .panels import APP, HOST, Json, Query, bargauge, dashboard, row, stat, threshold, timeseries
+from .panels import APP, HOST, WORKER, Json, Query, bargauge, dashboard, row, stat, threshold, timeseries
 from .query import BY_APP, BY_HOST, count, rate, recorded, select
 
 if TYPE_CHECKING:
     from .panels import Panel, Row
-
-WORKER = "{{worker}} {{app}}@{{instance}}"
 
 _HEAP = f"sum by ({BY_APP}) ({select(HEAP_USED)}) / (sum by ({BY_APP}) ({select(HEAP_MAX)}) > 0)"
 _FULL = (

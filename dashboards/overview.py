@@ -31,6 +31,7 @@ from .host import CPU_BUSY, DISK_USED
 from .panels import APP, Json, Query, dashboard, row, stat, table, timeseries
 from .query import BY_APP, FIRING, UNWANTED, count, quantile, rate, recorded, select
 from .query import threshold as threshold_series
+from .workers import DEATHS_TODAY
 
 if TYPE_CHECKING:
     from .panels import Panel, Row
@@ -39,8 +40,6 @@ _NOW = f"sum({rate(REQUESTS)})"
 _SERVED = f"(sum({rate(REQUESTS)}) > 0)"
 # No series of a status exists until the first such answer: no 5xx among answers is 0, no answers is nothing.
 _ERROR_SHARE = f"(sum({rate(REQUESTS, status='=~5..')}) or 0 * {_SERVED}) / {_SERVED}"
-
-_DEATHS_TODAY = f"sum by (cause) ({count(EXITS, cause=UNWANTED, window='24h')})"
 
 _BUSY_SLOTS = f"sum by ({BY_APP}) ({select(IN_FLIGHT)}) / (sum by ({BY_APP}) ({select(SLOTS)}) > 0)"
 _BUSY_WORKERS = (
@@ -128,7 +127,7 @@ def _first_screen() -> list[Panel]:
             """Workers that ended without being asked to, by the true cause; recycles, reloads and shutdowns
             are not counted. Bad: any. oom_kill: memory ran out. timeout: workers waited for something.""",
             Query(
-                f'{_DEATHS_TODAY} > 0 or label_replace(sum({_DEATHS_TODAY}) == 0, "cause", "none", "", "")',
+                f'{DEATHS_TODAY} > 0 or label_replace(sum({DEATHS_TODAY}) == 0, "cause", "none", "", "")',
                 "{{cause}}",
             ),
             unit="none",

@@ -34,6 +34,7 @@ SCHEMA_VERSION = 42
 # Legends.
 APP = "{{app}}@{{instance}}"
 HOST = "{{instance}}"
+WORKER = f"{{{{worker}}}} {APP}"
 COLUMNS = 24
 TAG = "floodmark"
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}

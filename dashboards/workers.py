@@ -33,12 +33,24 @@ from floodmark.catalogue import (
 from floodmark.gunicorn.verdict import WANTED
 
 from . import palette
-from .panels import APP, Json, Panel, Query, Row, bargauge, dashboard, row, stat, table, threshold, timeseries
+from .panels import (
+    APP,
+    WORKER,
+    Json,
+    Panel,
+    Query,
+    Row,
+    bargauge,
+    dashboard,
+    row,
+    stat,
+    table,
+    threshold,
+    timeseries,
+)
 from .query import BY_APP, UNWANTED, count, quantile, rate, recorded, select
 
-WORKER = f"{{{{worker}}}} {APP}"
-
-_DEATHS_TODAY = f"sum by (cause) ({count(EXITS, cause=UNWANTED, window='24h')})"
+DEATHS_TODAY = f"sum by (cause) ({count(EXITS, cause=UNWANTED, window='24h')})"
 
 # What the alert WorkerCrashLoop counts: a deploy may kill many at once, and AppBootFailing tells of boots.
 _LOOPING = f"!~{'|'.join(sorted(WANTED | {'boot_error', 'shutdown_kill', 'unknown'}))}"
@@ -73,7 +85,7 @@ def _first_screen() -> list[Panel]:
             are not counted. Bad: any. oom_kill: memory ran out. timeout: a worker hung or waited too long,
             which more memory doesn't cure. No data: floodmark sees no gunicorn.""",
             Query(
-                f'{_DEATHS_TODAY} > 0 or label_replace(sum({_DEATHS_TODAY}) == 0, "cause", "none", "", "")',
+                f'{DEATHS_TODAY} > 0 or label_replace(sum({DEATHS_TODAY}) == 0, "cause", "none", "", "")',
                 "{{cause}}",
             ),
             unit="none",

@@ -234,6 +234,16 @@ def load(path: Path | None, environ: Mapping[str, str], flags: Mapping[str, str]
     return Config(**values)
 
 
+def language(flag: str | None, environ: Mapping[str, str]) -> str:
+    """Return the language of messages: the flag, else the environment's, else the file's that it names.
+
+    Raises:
+        ConfigError: something in it is wrong.
+    """
+    path = environ.get(f"{ENV_PREFIX}CONFIG")
+    return load(Path(path) if path else None, environ, {} if flag is None else {"lang": flag}).lang
+
+
 def _document(path: Path) -> dict[str, object]:
     try:
         document = yaml.safe_load(path.read_text())

@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     shipped = {path.name: path.read_text("utf-8") for path in sorted(folder().glob(f"*{_SUFFIX}"))}
     chosen = Chosen(
         _values(arguments.settings, shipped.values()),
-        _language(arguments.lang),
+        config.language(arguments.lang, os.environ),
         _faster(arguments.faster, shipped.values()),
     )
     target = _target(arguments.folder)
@@ -161,11 +161,6 @@ def _taken_back(before: Mapping[str, str], files: Iterable[str], chosen: Chosen)
         was = before.get(name, value)
         if was != value and name not in chosen.values:
             yield f"Note: {name} was {was} here and is {value} now. To keep it: --set '{name}={was}'\n"
-
-
-def _language(flag: str | None) -> str:
-    path = os.environ.get(f"{config.ENV_PREFIX}CONFIG")
-    return config.load(Path(path) if path else None, os.environ, {} if flag is None else {"lang": flag}).lang
 
 
 def _faster(factor: int, texts: Iterable[str]) -> int:

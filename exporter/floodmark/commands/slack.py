@@ -155,9 +155,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Send the example."""
-    flags = {"lang": arguments.lang} if arguments.lang is not None else {}
-    path = os.environ.get(config.ENV_PREFIX + "CONFIG")
-    lang = config.load(Path(path) if path else None, os.environ, flags).lang
+    lang = config.language(arguments.lang, os.environ)
     webhook = find(arguments.webhook_file, os.environ)
     proxy = _proxy(webhook)
     where = f"{webhook.masked()}, from {webhook.source}"
