@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -202,22 +201,10 @@ class Grafana:
                 allow_redirects=False,
                 stream=True,
             ) as answer:
-                return answer, self._read(answer)
+                return answer, _body(answer)
         except (requests.RequestException, OSError, http.client.HTTPException) as error:
             way = unreachable.Way(self._host, self._proxy(), self._timeout, _TRUST)
             raise FailedError(self._clean(unreachable.why(_reason(error), way))) from None
-
-    def _read(self, answer: requests.Response) -> bytes:
-        """Return what was answered, if it is of some size and comes in some time."""
-        deadline = time.monotonic() + self._timeout
-        text = b""
-        for piece in answer.iter_content(1 << 16):
-            text += piece
-            if time.monotonic() > deadline:
-                raise TimeoutError
-            if len(text) > _MOST_BYTES:
-                raise OSError(None, f"an answer of more than {_MOST_BYTES >> 20} MiB")
-        return text
 
     def _proxy(self) -> str | None:
         """Return host and port of the proxy that the environment asks for, None for none."""
@@ -230,6 +217,16 @@ class Grafana:
         """Return a text, part of which is somebody else's, without the token and what a terminal obeys."""
         text = text.replace(self._token, "****")
         return "".join(each if each.isprintable() else " " for each in text)
+
+
+def _body(answer: requests.Response) -> bytes:
+    """Return what was answered, unless it has no end."""
+    text = b""
+    for piece in answer.iter_content(1 << 16):
+        text += piece
+        if len(text) > _MOST_BYTES:
+            raise OSError(None, f"an answer of more than {_MOST_BYTES >> 20} MiB")
+    return text
 
 
 def _reason(error: BaseException) -> BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
@@ -559,12 +560,26 @@ def answer_once(listener: socket.socket, says: bytes) -> None:
         client.sendall(says)
 
 
-def test_an_endless_answer_is_not_read_to_the_end(
-    api: GrafanaApi, push: Push, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_endless_answer_is_not_read_to_the_end(push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grafana, "_MOST_BYTES", 1 << 20)
-    api.instead["GET", "/api/health"] = deque([Answer(200, " " * (2 << 20))])
-    assert "an answer of more than 1 MiB" in push.failed(api.url)
+    megabyte, sent = b" " * (1 << 20), []
+
+    def pour(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client, contextlib.suppress(ConnectionError):
+            client.recv(65536)
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            for _ in range(100):
+                client.sendall(megabyte)
+                sent.append(len(megabyte))
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        thread = threading.Thread(target=pour, args=(other,))
+        thread.start()
+        err = push.failed(f"http://127.0.0.1:{other.getsockname()[1]}")
+        thread.join()
+    assert "an answer of more than 1 MiB" in err
+    assert len(sent) < 100
 
 
 def test_a_certificate_nobody_vouches_for_is_told_with_how_to_trust_it(tmp_path: Path, push: Push) -> None:
