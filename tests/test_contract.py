@@ -339,6 +339,7 @@ def test_a_layer_imports_none_above_it(layer: str, banned: set[str]) -> None:
             {"exporter/floodmark/exposition.py", "exporter/floodmark/sources/multiproc.py"},
         ),
         ("grafanalib", {"dashboards/panels.py"}),
+        ("requests", {"exporter/floodmark/grafana.py"}),
     ],
 )
 def test_a_library_that_may_be_exchanged_one_day_has_one_home(library: str, homes: set[str]) -> None:

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from floodmark import __version__
-from floodmark.commands import agent_path, check, rules, serve, slack, why
+from floodmark.commands import agent_path, check, dashboards, rules, serve, slack, why
 from floodmark.config import ConfigError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ COMMANDS = {
     "check": check,
     "why": why,
     "rules": rules,
+    "dashboards": dashboards,
     "slack": slack,
     "agent-path": agent_path,
 }

@@ -15,9 +15,8 @@ import pytest
 import yaml
 
 from deploy.demo import servers
-from floodmark import rules
+from floodmark import export, rules
 from floodmark.cli import main
-from floodmark.commands.rules import folder
 from tests.support.live import ROOT
 
 if TYPE_CHECKING:
@@ -320,7 +319,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
 
 
 def test_a_clone_exports_its_own_rules() -> None:
-    assert folder() == ROOT / "alerts"
+    assert export.shipped("alerts") == ROOT / "alerts"
 
 
 def test_it_writes_every_file_and_says_what_to_do_next(

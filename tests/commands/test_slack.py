@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
 import re
-import shutil
 import socket
-import ssl
-import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -21,6 +17,7 @@ import pytest
 from deploy.demo import slack as stand_in
 from floodmark.cli import main
 from floodmark.commands import slack
+from tests.support.tls import untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -228,45 +225,11 @@ def answer_once(listener: socket.socket, says: bytes) -> None:
 
 
 def test_a_certificate_nobody_vouches_for_is_told(tmp_path: Path, at: At) -> None:
-    if not (openssl := shutil.which("openssl")):
-        pytest.skip("no openssl")
-    key, certificate = tmp_path / "key", tmp_path / "certificate"
-    subprocess.run(
-        [
-            openssl,
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-subj",
-            "/CN=x",
-            "-keyout",
-            key,
-            "-out",
-            certificate,
-        ],
-        check=True,
-        capture_output=True,
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    with (
-        socket.create_server(("127.0.0.1", 0)) as plain,
-        context.wrap_socket(plain, server_side=True) as server,
-    ):
-        thread = threading.Thread(target=refuse, args=(server,))
-        thread.start()
-        status, _, err = at(f"https://127.0.0.1:{server.getsockname()[1]}/services/T/B/s3cr3tp4rt")
-        thread.join()
+    with untrusted(tmp_path) as port:
+        status, _, err = at(f"https://127.0.0.1:{port}/services/T/B/s3cr3tp4rt")
     assert status == 1
     assert "the certificate of 127.0.0.1 is not trusted here: self-signed certificate" in err
-
-
-def refuse(server: ssl.SSLSocket) -> None:
-    """Take a connection that ends within the handshake."""
-    with contextlib.suppress(OSError):
-        server.accept()
+    assert "sudo update-ca-certificates" in err
 
 
 def test_https_to_what_speaks_none_is_told(page: stand_in.Page, at: At) -> None:

@@ -77,11 +77,17 @@ def test_it_holds_the_agent_alone_for_an_apps_path(wheel: zipfile.Path) -> None:
     assert not shipped(wheel, "agent", ".pyc")
 
 
-def test_installed_it_exports_its_rules(wheel: zipfile.Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "folder", "suffix"),
+    [("rules", "alerts", ".rules.yml"), ("dashboards", "dashboards/json", ".json")],
+)
+def test_installed_it_exports_its_data(
+    command: str, folder: str, suffix: str, wheel: zipfile.Path, tmp_path: Path
+) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*pip, "--target", tmp_path / "site", str(wheel.root.filename)], check=True)
     done = subprocess.run(
-        [tmp_path / "site/bin/floodmark", "rules", "export", tmp_path / "rules"],
+        [tmp_path / "site/bin/floodmark", command, "export", tmp_path / "written"],
         env={"PYTHONPATH": str(tmp_path / "site")},
         cwd=tmp_path,
         capture_output=True,
@@ -89,4 +95,4 @@ def test_installed_it_exports_its_rules(wheel: zipfile.Path, tmp_path: Path) -> 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "rules").iterdir()} == committed("alerts", ".rules.yml")
+    assert {path.name for path in (tmp_path / "written").iterdir()} == committed(folder, suffix)

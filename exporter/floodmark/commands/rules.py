@@ -16,18 +16,17 @@ import math
 import os
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import yaml
 
 import floodmark
-from floodmark import config, rules
+from floodmark import config, export, rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-_PACKAGE = Path(floodmark.__file__).parent
 _SUFFIX = ".rules.yml"
 # What a file of ours starts with, whichever version wrote it.
 _OURS = "# Written by floodmark "
@@ -58,14 +57,14 @@ class Chosen(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the one thing to do, and its flags."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    export = actions.add_parser(
+    writing = actions.add_parser(
         "export",
         help="write them into a folder",
         description=_EXPORT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    export.add_argument("folder", metavar="DIR", help="where they go")
-    export.add_argument(
+    writing.add_argument("folder", metavar="DIR", help="where they go")
+    writing.add_argument(
         "--set",
         action="append",
         default=[],
@@ -74,12 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"a threshold's value: NAME as in {rules.THRESHOLD}NAME of thresholds.rules.yml, which says what"
         " each is for; VALUE a number, arithmetic (32 * 1024 * 1024) or +Inf. Once for each threshold",
     )
-    export.add_argument(
+    writing.add_argument(
         "--lang",
         metavar="LANG",
         help="of the messages: en or ko (default: FLOODMARK_LANG, else en)",
     )
-    export.add_argument(
+    writing.add_argument(
         "--faster",
         type=int,
         default=1,
@@ -89,36 +88,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def folder() -> Path:
-    """Return where the rules are: in an installed floodmark its data, in a clone alerts/."""
-    data = _PACKAGE / "data/alerts"
-    return data if data.is_dir() else _PACKAGE.parents[1] / "alerts"
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Write them."""
-    shipped = {path.name: path.read_text("utf-8") for path in sorted(folder().glob(f"*{_SUFFIX}"))}
+    shipped = {
+        path.name: path.read_text("utf-8") for path in sorted(export.shipped("alerts").glob(f"*{_SUFFIX}"))
+    }
     chosen = Chosen(
         _values(arguments.settings, shipped.values()),
         config.language(arguments.lang, os.environ),
         _faster(arguments.faster, shipped.values()),
     )
-    target = _target(arguments.folder)
+    target = export.target(arguments.folder, "rules export")
     command = ["floodmark", "rules", "export", str(target), *_flags(chosen)]
     files = {name: _exported(text, chosen, shlex.join(command)) for name, text in shipped.items()}
     before = _thresholds(target)
-    removed = _write(target, files)
+    removed = export.write(target, files, _KNOWN)
     sys.stdout.write("\n".join(_told(target, files, removed, chosen)) + "\n")
     sys.stderr.writelines(_taken_back(before, files.values(), chosen))
     return 0
-
-
-def _target(text: str) -> Path:
-    if not text:  # an unset variable: as a path it would be the present folder
-        raise config.ConfigError("rules export: DIR is empty: nothing is written")
-    if Path(text).exists() and not Path(text).is_dir():
-        raise config.ConfigError(f"{text} is no folder: nothing is written")
-    return Path(text)
 
 
 def _values(settings: Sequence[str], texts: Iterable[str]) -> dict[str, str]:
@@ -149,7 +136,7 @@ def _thresholds(target: Path) -> dict[str, str]:
     """Return the thresholds of the export that is there, as written; none where there is none."""
     found = {}
     for path in sorted(target.glob(f"*{_SUFFIX}")):
-        if _is_ours(path):
+        if _KNOWN.holds(path):
             with contextlib.suppress(OSError, ValueError, LookupError, AttributeError, yaml.YAMLError):
                 found.update(rules.thresholds(path.read_text("utf-8")))  # unless somebody has spoilt it
     return found
@@ -198,57 +185,12 @@ def _exported(text: str, chosen: Chosen, command: str) -> str:
     return "\n".join((*head, "", exported))
 
 
-def _write(target: Path, files: Mapping[str, str]) -> list[str]:
-    """Write all files or none, and remove those that are ours and gone; return these.
-
-    Raises:
-        ConfigError: it can't be done, or would overwrite what isn't ours.
-    """
-    # Not .rules.yml before they are whole: Prometheus' pattern may match what starts with a dot.
-    waiting = {name: target / f".{name}.{os.getpid()}.new" for name in files}
-    try:
-        _make(target)
-        present = sorted(path for path in target.glob(f"*{_SUFFIX}") if path.name in files or _is_ours(path))
-        for path in present:
-            if not _is_ours(path):
-                raise config.ConfigError(
-                    f"{path} is not floodmark's, its first line tells: nothing is written. Choose another"
-                    " DIR, or move it away"
-                )
-        for name, path in waiting.items():
-            path.write_text(files[name], "utf-8")
-            path.chmod(
-                0o644
-            )  # no secret, and Prometheus is another user, who would find no rules and say nothing
-        for name, path in waiting.items():
-            path.replace(target / name)
-        removed = [path for path in present if path.name not in files]
-        for path in removed:
-            path.unlink()
-    except OSError as error:
-        for path in waiting.values():
-            with contextlib.suppress(OSError):
-                path.unlink()
-        raise config.ConfigError(
-            f"{error.filename or target}: {error.strerror}: nothing is written"
-        ) from error
-    return [path.name for path in removed]
-
-
-def _make(folder: Path) -> None:
-    """Make a folder, and those above it, that Prometheus' user may look into whatever the umask."""
-    if not folder.is_dir():
-        _make(folder.parent)
-        folder.mkdir()
-        folder.chmod(0o755)
-
-
 def _is_ours(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return path.is_file() and file.read(len(_OURS)) == _OURS.encode()
-    except OSError:  # what can't be read we haven't written
-        return False
+    with path.open("rb") as file:
+        return file.read(len(_OURS)) == _OURS.encode()
+
+
+_KNOWN = export.Ours(f"*{_SUFFIX}", _is_ours, "its first line tells")
 
 
 def _told(target: Path, files: Mapping[str, str], removed: Sequence[str], chosen: Chosen) -> list[str]:

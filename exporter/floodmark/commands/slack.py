@@ -11,8 +11,6 @@ import json
 import os
 import re
 import shlex
-import socket
-import ssl
 import stat
 import sys
 import time
@@ -20,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from floodmark import __version__, config
+from floodmark import __version__, config, secretfile, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,6 +43,7 @@ _SECRET = 4  # characters: less is no secret
 _SLACK = ("hooks.slack.com", "hooks.slack-gov.com")
 _NEW = "api.slack.com/apps, your app, Incoming Webhooks, Add New Webhook"
 _LIKE = "https://hooks.slack.com/services/T.../B.../..."
+_TRUST = "If your company's proxy opens TLS, add its certificate: sudo update-ca-certificates"
 
 # Slack's words as https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks explains them:
 # what each means, and what to do.
@@ -196,15 +195,7 @@ def find(given: str | None, environ: Mapping[str, str]) -> Webhook:
 def _read(path: str, name: str) -> str:
     if re.match("https?:", path):
         raise config.ConfigError(f"{name} wants a file that holds the address, not the address itself")
-    try:
-        if path == "-":
-            return sys.stdin.buffer.read(_MOST_BYTES * 10).decode()
-        with Path(path).open("rb") as file:
-            return file.read(_MOST_BYTES * 10).decode()
-    except OSError as error:
-        raise config.ConfigError(f"{name} {path}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise config.ConfigError(f"{name} {path}: not a text: it must hold {_LIKE} alone") from None
+    return secretfile.read(path, name, _LIKE)
 
 
 def _webhook(text: str, source: str, path: str | None) -> Webhook:
@@ -315,7 +306,10 @@ def _send(webhook: Webhook, payload: bytes, proxy: str | None) -> None:
             body = _body(answer)
             status, headers = answer.status, answer.headers
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise FailedError(webhook.without(_unreachable(error, webhook, proxy))) from error
+        why = unreachable.why(
+            getattr(error, "reason", error), unreachable.Way(webhook.host, proxy, _TIMEOUT, _TRUST)
+        )
+        raise FailedError(webhook.without(why)) from error
     told = "".join(each if each.isprintable() else " " for each in body.decode(errors="replace"))
     word = _word(told.strip(), headers.get("Content-Type") or "")
     if (status, word) != (http.HTTPStatus.OK, "ok"):
@@ -365,35 +359,3 @@ def _refused(status: int, word: str, headers: Message, webhook: Webhook) -> str:
             " Is the address that of an incoming webhook?"
         )
     return f"{who} answered {status} {word[:80]!r}. Is that an incoming webhook? A new one: {_NEW}"
-
-
-def _unreachable(error: Exception, webhook: Webhook, proxy: str | None) -> str:
-    reason = getattr(error, "reason", error)
-    who = f"the proxy {proxy}" if proxy else webhook.host
-    match reason:
-        case ssl.SSLCertVerificationError():
-            said = (
-                f"the certificate of {webhook.host} is not trusted here: {reason.verify_message}."
-                " Check the clock: date. If your company's proxy opens TLS, add its certificate:"
-                " sudo update-ca-certificates"
-            )
-        case ssl.SSLError():
-            said = (
-                f"no TLS with {webhook.host}: {reason.reason or reason}. Something else answers in its place"
-            )
-        case socket.gaierror():
-            said = (
-                f"the name of {who} can't be looked up: {reason.strerror}. Try: getent hosts {webhook.host}"
-            )
-        case TimeoutError():
-            said = (
-                f"no answer from {who} within {_TIMEOUT:.0f} s. Is a firewall in the way, or a proxy needed?"
-            )
-        case ConnectionRefusedError():
-            said = f"nothing listens at {who}: connection refused. Is the address right, and the server up?"
-        case OSError() if "Tunnel connection failed" in str(reason):
-            said = f"{who} lets nothing through to {webhook.host}: {str(reason).rpartition(': ')[2]}"
-        case _:
-            words = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-            said = f"{who} can't be reached: {words}"
-    return said
