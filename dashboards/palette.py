@@ -49,6 +49,8 @@ RESOURCES = {"cpu": "blue", "memory": "purple", "disk": "orange", "in": "blue", 
 # What a dashed line stands for: the alert's threshold, or a limit that can't be passed.
 THRESHOLD = "orange"
 LIMIT = "red"
+# What a point marks: that a worker was replaced. White or black, by the theme: no line has that.
+REPLACED = "text"
 
 # Steps of colour for a number: (from, colour), the first from minus infinity. These say how a number
 # looks, not when an alert fires: alert thresholds are recorded series, drawn as dashed lines.

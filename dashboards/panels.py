@@ -68,6 +68,7 @@ class Query:
         expr: PromQL, made with the functions of query.py.
         legend: what each of its series is called; Grafana fills in {{label}}.
         line: draws it as a dashed line of this colour: a threshold or a limit, not a measurement.
+        mark: draws it as points of this colour, which no legend names: moments at which something happened.
         unit: Grafana's name of its unit, where it isn't the panel's.
         scale: its steps of colour, where they aren't the panel's.
     """
@@ -75,6 +76,7 @@ class Query:
     expr: str
     legend: str
     line: str = ""
+    mark: str = ""
     unit: str = ""
     scale: Scale = ()
 
@@ -400,6 +402,16 @@ def _overrides(queries: Iterable[Query]) -> list[Json]:
                 {"id": "custom.lineWidth", "value": 2},
                 {"id": "custom.fillOpacity", "value": 0},
                 {"id": "custom.stacking", "value": {"group": "A", "mode": "none"}},
+            ]
+        if each.mark:
+            properties += [
+                {"id": "color", "value": {"mode": "fixed", "fixedColor": each.mark}},
+                {"id": "custom.drawStyle", "value": "points"},
+                {"id": "custom.lineWidth", "value": 0},
+                {"id": "custom.pointSize", "value": 8},
+                {"id": "custom.showPoints", "value": "always"},
+                # With a name for each, the legend of many workers would be twice as long.
+                {"id": "custom.hideFrom", "value": {"legend": True, "tooltip": False, "viz": False}},
             ]
         if properties:
             found.append({"matcher": {"id": "byFrameRefID", "options": letter}, "properties": properties})

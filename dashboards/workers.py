@@ -62,6 +62,10 @@ _THERE_IS = f"quantile_over_time(0.5, {select(MEMORY_HEADROOM)}[30m]) + on ({BY_
 
 _OLD = 6 * 3600
 
+# One point for each replacement, at the first step that sees the new worker. A slot may stand empty before,
+# and the boot time that start times are counted from may move by a second.
+_REPLACED = f"{select(WORKER_START)} > 1 + last_over_time({select(WORKER_START)}[5m] offset $__interval)"
+
 _DEATH = f"max by (app, instance, cause, confidence, doing) ({select(LAST_DEATH)})"
 _LARGEST = f"max by (app, instance) (max_over_time({select(WORKER_RESIDENT)}[15m]))"
 
@@ -142,10 +146,16 @@ def _first_screen() -> list[Panel]:
         timeseries(
             105,
             "Memory of each worker",
-            """Resident memory by worker slot; a fall is a restart, a red mark a death. Bad: a line that only
-            rises until it falls at a mark (a leak that the kernel ends), or one that leaps before it (a large
-            upload or query). A sawtooth without marks is max_requests at work.""",
+            """Resident memory by worker slot; at a point the slot got a new worker, at a red line one died.
+            Bad: a memory that only rises until it falls at a red line (a leak that the kernel ends), or leaps
+            before it (a large upload or query). A sawtooth with points alone is max_requests at work.""",
             Query(f"max by ({BY_APP}, worker) ({select(WORKER_RESIDENT)})", WORKER),
+            Query(
+                f"max by ({BY_APP}, worker) ({select(WORKER_RESIDENT)})"
+                f" and on ({BY_APP}, worker) {_REPLACED}",
+                f"replaced {WORKER}",
+                mark=palette.REPLACED,
+            ),
             unit="bytes",
             width=12,
             height=5,

@@ -37,7 +37,10 @@ def _expr(title: str, legend: str) -> str:
             for each in (panel, *panel.get("panels", ())):
                 for target in each.get("targets", ()):
                     if each["title"] == title and target["legendFormat"] == legend:
-                        filled: str = target["expr"].replace("$__rate_interval", "1m")
+                        # As Grafana has it where each 15 s is scraped: a rate spans a step and a scrape, but
+                        # four scrapes at least.
+                        step, span = ("1m", "75s") if each.get("interval") == "1m" else ("15s", "1m")
+                        filled = target["expr"].replace("$__rate_interval", span).replace("$__interval", step)
                         return re.sub(r"\$(?:job|instance|app)\b", ".+", filled)
     raise LookupError(title, legend)
 
@@ -79,6 +82,13 @@ def _durations(each: int) -> dict[str, str]:
     }
 
 
+def _slot(worker: int, start: str, size: str) -> dict[str, str]:
+    return {
+        f'gunicorn_worker_start_time_seconds{{{APP},worker="{worker}"}}': start,
+        f'gunicorn_worker_resident_memory_bytes{{{APP},worker="{worker}"}}': size,
+    }
+
+
 ERRORS = ("Errors (5xx)", "5xx")
 DEATHS = ("Deaths in 24 h, by cause", "{{cause}}")
 FIRING = ("Alerts firing", "firing")
@@ -88,10 +98,13 @@ FULL_IN = ("Memory left", "full in")
 LAST_DEATH = ("Last death of each app, within 15 min", "{{cause}} {{confidence}} {{app}} {{doing}}")
 BUDGET = ("Memory budget: do all workers fit?", "{{app}}@{{instance}}")
 TOO_MANY = ("Arrivals against capacity", "alert threshold {{app}}@{{instance}}")
+REPLACED = ("Memory of each worker", "replaced {{worker}} {{app}}@{{instance}}")
 MODERATE = ("Share of requests by duration", "0.1 to 0.5 s")
 OVER = ("Share of requests by duration", "over 2.5 s")
 
-CASES = {
+# Of a query, the series it asks, and what it says after 15 minutes or at each of several moments.
+Samples = list[tuple[str, float]]
+CASES: dict[str, tuple[tuple[str, str], dict[str, str], Samples | dict[str, Samples]]] = {
     "no 5xx among answers is 0": (ERRORS, _series("200", "0+30x60"), [("{}", 0.0)]),
     "one 5xx of four is a quarter": (
         ERRORS,
@@ -186,6 +199,21 @@ CASES = {
     ),
     "it needs no measure": (TOO_MANY, _arrivals("30+0", measured=False), [(f"{{{APP}}}", 30.0)]),
     "neither set nor measured is nothing, not infinity": (TOO_MANY, _arrivals("Inf+0", measured=False), []),
+    "a replaced worker is marked once, at its own memory": (
+        REPLACED,
+        _slot(0, start="100x20 400x30", size="8x20 2x30") | _slot(1, start="100+0x60", size="5+0x60"),
+        {"5m": [], "5m15s": [(f'{{{APP},worker="0"}}', 2.0)], "5m30s": []},
+    ),
+    "a slot that stood empty for a while was replaced too": (
+        REPLACED,
+        _slot(0, start="100x17 stale _ _ 350x30", size="8x17 stale _ _ 2x30"),
+        {"5m": [], "5m15s": [(f'{{{APP},worker="0"}}', 2.0)], "5m30s": []},
+    ),
+    "an app's first workers replace none, and a clock that is set replaces none": (
+        REPLACED,
+        _slot(0, start="_x18 100x2 100.99x30", size="_x18 8x40"),
+        {"4m45s": [], "5m15s": []},
+    ),
     "a request is in one class of duration": (
         MODERATE,
         _durations(15),
@@ -207,6 +235,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_the_query_says_no_more_and_no_less_than_is_known(case: str, tmp_path: Path) -> None:
     (title, legend), series, expected = CASES[case]
+    moments = expected if isinstance(expected, dict) else {"15m": expected}
     test = {
         "evaluation_interval": "15s",
         "tests": [
@@ -216,9 +245,10 @@ def test_the_query_says_no_more_and_no_less_than_is_known(case: str, tmp_path: P
                 "promql_expr_test": [
                     {
                         "expr": _expr(title, legend),
-                        "eval_time": "15m",
-                        "exp_samples": [{"labels": labels, "value": value} for labels, value in expected],
+                        "eval_time": moment,
+                        "exp_samples": [{"labels": labels, "value": value} for labels, value in samples],
                     }
+                    for moment, samples in moments.items()
                 ],
             }
         ],

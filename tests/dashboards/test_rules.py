@@ -259,6 +259,24 @@ def test_every_threshold_is_a_recorded_series_drawn_as_a_dashed_line(panels: lis
             assert styles["custom.lineStyle"]["fill"] == "dash", panel["title"]
 
 
+def test_what_is_drawn_apart_is_a_dashed_line_or_points_without_one(panels: list[Json]) -> None:
+    for panel in panels:
+        for override in panel["fieldConfig"]["overrides"]:
+            styles = {each["id"]: each["value"] for each in override["properties"]}
+            if override["matcher"]["id"] != "byFrameRefID" or not any(
+                id_.startswith("custom.") for id_ in styles
+            ):
+                continue
+            where = f"{panel['title']}: {override['matcher']['options']}"
+            assert styles["color"]["mode"] == "fixed", where
+            if styles["custom.drawStyle"] == "points":
+                assert (styles["custom.lineWidth"], styles["custom.pointSize"]) == (0, 8), where
+                assert styles["custom.hideFrom"]["legend"], where
+            else:
+                assert styles["custom.drawStyle"] == "line", where
+                assert styles["custom.lineStyle"]["fill"] == "dash", where
+
+
 def test_no_line_over_time_is_coloured_by_a_number_typed_here(panels: list[Json]) -> None:
     for panel in panels:
         if panel["type"] == "timeseries":
