@@ -238,7 +238,7 @@ def _queries() -> Row:
             # As text: Grafana takes a query's number for a number, and rounds it.
             f"round(max by (instance, datname, queryid) ({_RUNNING} and {_SLOW}), 0.001)",
             unit="string",
-            value="mean seconds",
+            headings={"Value": "mean seconds"},
         ),
         timeseries(
             473,

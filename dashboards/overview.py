@@ -230,7 +230,7 @@ def _sight() -> Row:
             """Numeric settings of each app as far as they can be known from outside. Bad: max_requests 0 with
             growing memory; max_requests_jitter 0 makes workers restart together.""",
             f"sum by (app, instance, setting) ({select(SETTING)})",
-            value="value",
+            headings={"Value": "value"},
         ),
         stat(
             38,

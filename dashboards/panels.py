@@ -242,32 +242,48 @@ def table(  # noqa: PLR0913 - what differs between panels is exactly this
     unit: str = "none",
     width: int = 12,
     height: int = 7,
-    value: str = "",
+    headings: Mapping[str, str] | None = None,
+    history: bool = False,
 ) -> Panel:
-    """One row for each series of ``expr``, now: its labels, and its value under the heading ``value``.
+    """One row for each series of ``expr``: its labels, and under the heading of ``Value`` what it is now.
 
-    Which columns there are, the expression says by what it groups by: six at most read on a phone.
+    With ``history`` a row for each moment at which there was one, the newest first, and when that was. Which
+    columns there are, the expression says by what it groups by: six at most read on a phone. ``headings`` are
+    of columns (labels, Time, Value) that aren't called as they are; an empty one hides its column.
     """
-    hidden = {"id": "custom.hidden", "value": True}
-    shown = {"id": "displayName", "value": value}
+    headings = {"Time": "time" if history else "", "Value": ""} | dict(headings or {})
+    # For a value that nobody knows (NaN), as a row without it would be no row.
+    unknown = {"type": "special", "options": {"match": "nan", "result": {"text": "unknown", "index": 0}}}
     return _panel(
         core.Table,
         number,
         title,
         description,
-        [_target("A", Query(expr, "__auto"), instant=True) | {"format": "table"}],
+        [_target("A", Query(expr, "__auto"), instant=not history) | {"format": "table"}],
         size=(width, height),
         defaults={
             "unit": unit,
             "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "displayMode": None},
+            "mappings": [unknown],
             "thresholds": _steps(palette.PLAIN),
         },
         overrides=[
-            {"matcher": {"id": "byName", "options": "Time"}, "properties": [hidden]},
-            {"matcher": {"id": "byName", "options": "Value"}, "properties": [shown if value else hidden]},
+            {"matcher": {"id": "byName", "options": column}, "properties": _column(column, heading)}
+            for column, heading in headings.items()
         ],
-        options={"showHeader": True, "cellHeight": "sm"},
+        options={"showHeader": True, "cellHeight": "sm"}
+        | ({"sortBy": [{"displayName": headings["Time"], "desc": True}]} if history else {}),
     )
+
+
+def _column(name: str, heading: str) -> list[Json]:
+    if not heading:
+        return [{"id": "custom.hidden", "value": True}]
+    when: list[Json] = [
+        {"id": "unit", "value": "dateTimeAsSystem"},
+        {"id": "custom.width", "value": 170},
+    ]
+    return [{"id": "displayName", "value": heading}, *(when if name == "Time" else [])]
 
 
 def row(title: str, *panels: Panel) -> Row:

@@ -68,6 +68,16 @@ def count(metric: Metric, window: str = "$__rate_interval", **matchers: str) -> 
     return f"floor(increase({select(metric, **matchers)}[{window}]) + 0.01)"
 
 
+def news(metric: Metric, **matchers: str) -> str:
+    """How many events a counter saw since the step before; nothing where it saw none.
+
+    Each event is in one step alone, however often is scraped: windows of increase() overlap, or leave gaps.
+    Those in the very step in which the counter began anew aren't seen.
+    """
+    counter = select(metric, **matchers)
+    return f"{counter} - last_over_time({counter}[15m] offset $__interval) > 0"
+
+
 def quantile(metric: Metric, which: float) -> str:
     """Quantile of a histogram over all that is selected; nothing where nothing was observed (not NaN)."""
     return f"histogram_quantile({which}, sum by (le) ({rate(metric, '_bucket')})) >= 0"

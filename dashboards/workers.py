@@ -48,7 +48,7 @@ from .panels import (
     threshold,
     timeseries,
 )
-from .query import BY_APP, UNWANTED, count, quantile, rate, recorded, select
+from .query import BY_APP, UNWANTED, count, news, quantile, rate, recorded, select
 
 DEATHS_TODAY = f"sum by (cause) ({count(EXITS, cause=UNWANTED, window='24h')})"
 
@@ -66,8 +66,21 @@ _OLD = 6 * 3600
 # and the boot time that start times are counted from may move by a second.
 _REPLACED = f"{select(WORKER_START)} > 1 + last_over_time({select(WORKER_START)}[5m] offset $__interval)"
 
-_DEATH = f"max by (app, instance, cause, confidence, doing) ({select(LAST_DEATH)})"
-_LARGEST = f"max by (app, instance) (max_over_time({select(WORKER_RESIDENT)}[15m]))"
+# A row for each death: the one that gunicorn_last_death_info tells, or else one with its cause alone;
+# and one for each other of that cause at the same moment, up to a small app's workers.
+_DIED = f"sum by ({BY_APP}, cause) ({news(EXITS, cause=UNWANTED)})"
+_TOLD = f"max by ({BY_APP}, cause, confidence, doing) ({select(LAST_DEATH)})"
+_DEATHS = " or ".join(
+    [
+        f"{_TOLD} * on ({BY_APP}, cause) group_left () {_DIED}",
+        f"({_DIED} unless on ({BY_APP}, cause) {_TOLD})",
+        *(f'label_replace({_DIED} >= {n}, "doing", "not known ({n})", "", "")' for n in (2, 3, 4)),
+    ]
+)
+_LARGEST = (
+    f"(max by ({BY_APP}) (max_over_time({select(WORKER_RESIDENT)}[$__rate_interval]))"
+    f" or NaN * max by ({BY_APP}) ({select(UP)}))"
+)
 
 
 def build() -> Json:
@@ -212,15 +225,18 @@ def _one_by_one() -> Row:
         "The deaths: who, of what, and how sure is it?",
         table(
             109,
-            "Last deaths",
-            """The last unwanted death of each app in the last 15 minutes: its cause, what the worker was
-            doing (the innermost call of the app's own code, where the agent saw it), and the largest worker
-            of the app in that time. Bad: any row; floodmark why tells older ones, with their evidence.""",
-            f"{_DEATH} * on (app, instance) group_left () {_LARGEST} or 0 * {_DEATH}",
+            "Deaths, one by one",
+            """Each unwanted end of a worker, newest first: its cause, how sure it is, what was in flight (the
+            innermost call of the app's own code, where the agent saw it), and the app's largest worker just
+            before. Bad: any row; floodmark why has the evidence. Several of a cause at one moment: the last
+            tells all, up to three more their cause.""",
+            # One host under two jobs is one host: without the job each death is there once.
+            "max by (app, cause, confidence, doing) (label_join("
+            f'0 * ({_DEATHS}) + on ({BY_APP}) group_left () {_LARGEST}, "app", "@", "app", "instance"))',
             unit="bytes",
             width=24,
-            height=5,
-            value="largest worker",
+            headings={"doing": "in flight", "Value": "largest worker"},
+            history=True,
         ),
         bargauge(
             110,
@@ -337,7 +353,7 @@ def _recycling() -> Row:
             growing memory; max_requests_jitter 0 makes workers restart together.""",
             f"max by (app, instance, setting) ({select(SETTING)})",
             width=24,
-            value="value",
+            headings={"Value": "value"},
         ),
     )
 

@@ -41,6 +41,7 @@ def _expr(title: str, legend: str) -> str:
                         # four scrapes at least.
                         step, span = ("1m", "75s") if each.get("interval") == "1m" else ("15s", "1m")
                         filled = target["expr"].replace("$__rate_interval", span).replace("$__interval", step)
+                        filled = re.sub(r"\bNaN\b", f"{NOT_KNOWN:g}", filled)
                         return re.sub(r"\$(?:job|instance|app)\b", ".+", filled)
     raise LookupError(title, legend)
 
@@ -89,6 +90,23 @@ def _slot(worker: int, start: str, size: str) -> dict[str, str]:
     }
 
 
+def _told(cause: str, values: str, doing: str = "x") -> dict[str, str]:
+    labels = f'{APP},cause="{cause}",confidence="confirmed",doing="{doing}"'
+    return {f"gunicorn_last_death_info{{{labels}}}": values}
+
+
+def _row(cause: str, doing: str = "x") -> str:
+    """Labels of a row of the table of deaths; without doing, nothing is told but the cause."""
+    return f'{{app="shop@web-1",cause="{cause}",confidence="{"confirmed" if doing else ""}",doing="{doing}"}}'
+
+
+# For NaN: promtool finds none that equals another.
+NOT_KNOWN = -1.0
+
+# 1 MB and 8 MB; after 5 minutes the second is a new worker's 2 MB.
+SIZES = _slot(0, start="1+0x60", size="1000000+0x60") | _slot(1, "1x20 300x40", "8000000x20 2000000x40")
+
+
 ERRORS = ("Errors (5xx)", "5xx")
 DEATHS = ("Deaths in 24 h, by cause", "{{cause}}")
 FIRING = ("Alerts firing", "firing")
@@ -96,6 +114,7 @@ WORKERS = ("Which tier is the bottleneck? The highest one", "Workers")
 DISKS = ("Which tier is the bottleneck? The highest one", "Disk")
 FULL_IN = ("Memory left", "full in")
 LAST_DEATH = ("Last death of each app, within 15 min", "{{cause}} {{confidence}} {{app}} {{doing}}")
+ONE_BY_ONE = ("Deaths, one by one", "__auto")
 BUDGET = ("Memory budget: do all workers fit?", "{{app}}@{{instance}}")
 TOO_MANY = ("Arrivals against capacity", "alert threshold {{app}}@{{instance}}")
 REPLACED = ("Memory of each worker", "replaced {{worker}} {{app}}@{{instance}}")
@@ -170,6 +189,71 @@ CASES: dict[str, tuple[tuple[str, str], dict[str, str], Samples | dict[str, Samp
         [('{cause="none"}', 0.0)],
     ),
     "no exporter has no last death, not none": (LAST_DEATH, {}, []),
+    "a death is one row, at its own moment, with the largest worker before it": (
+        ONE_BY_ONE,
+        SIZES | _exits("timeout", "3x20 4x40") | _told("timeout", "_x21 1x40") | _exits("oom_kill", "0x60"),
+        {"5m": [], "5m15s": [(_row("timeout"), 8e6)], "5m30s": [], "15m": []},
+    ),
+    "two deaths of a cause at one moment are two rows, and only the last is told": (
+        ONE_BY_ONE,
+        SIZES | _exits("timeout", "3x20 5x40") | _told("timeout", "_x21 1x40"),
+        {
+            "5m15s": [
+                (_row("timeout"), 8e6),
+                ('{app="shop@web-1",cause="timeout",doing="not known (2)"}', 8e6),
+            ],
+            "5m30s": [],
+        },
+    ),
+    "two deaths of two causes at one moment are two rows": (
+        ONE_BY_ONE,
+        SIZES
+        | _exits("timeout", "3x20 4x40")
+        | _exits("oom_kill", "0x20 1x40")
+        | _told("oom_kill", "_x21 1x40"),
+        {
+            "5m15s": [(_row("oom_kill"), 8e6), ('{app="shop@web-1",cause="timeout"}', 8e6)],
+            "5m30s": [],
+        },
+    ),
+    "the same death again is a row again, though what tells of it didn't change": (
+        ONE_BY_ONE,
+        SIZES | _exits("timeout", "3x20 4x11 5x29") | _told("timeout", "_x21 1x40"),
+        {
+            "5m15s": [(_row("timeout"), 8e6)],
+            "8m": [],
+            "8m15s": [(_row("timeout"), 2e6)],
+            "8m30s": [],
+        },
+    ),
+    "deaths found after a gap are rows, and how large they were isn't invented": (
+        ONE_BY_ONE,
+        {f"gunicorn_up{{{APP}}}": "1x10 stale _x28 1x20"}
+        | _exits("timeout", "3x10 stale _x28 4x20")
+        | _told("timeout", "_x40 1x20"),
+        {"9m45s": [], "10m": [(_row("timeout"), NOT_KNOWN)], "10m15s": []},
+    ),
+    "recycles, and counters that begin or begin anew, are no rows": (
+        ONE_BY_ONE,
+        SIZES
+        | _exits("max_requests", "3x20 4x40")
+        | _exits("timeout", "3x20 0x40")
+        | _exits("oom_kill", "_x21 2x40"),
+        {"5m15s": [], "5m30s": []},
+    ),
+    "deaths on two hosts are two rows": (
+        ONE_BY_ONE,
+        SIZES
+        | _exits("timeout", "3x20 4x40")
+        | {name.replace("web-1", "web-2"): values for name, values in SIZES.items()}
+        | {name.replace("web-1", "web-2"): v for name, v in _exits("timeout", "3x20 4x40").items()},
+        {
+            "5m15s": [
+                ('{app="shop@web-1",cause="timeout"}', 8e6),
+                ('{app="shop@web-2",cause="timeout"}', 8e6),
+            ]
+        },
+    ),
     "the budget is full where workers would take all that is left": (
         BUDGET,
         {

@@ -234,7 +234,9 @@ def test_no_counter_is_shown_raw(expressions: list[str]) -> None:
     counters = {name for name, row in rows.items() if row.kind is Kind.COUNTER}
     # Parts of a histogram have no row of their own; pg_stat_activity_count has one: it is a gauge.
     counters |= {name for name in known().keys() - rows if name.endswith(("_bucket", "_sum", "_count"))}
-    for expr in expressions:
+    # What a counter is more than a step before is a count of events, and no counter any more.
+    news = r"(\w+{[^}]*}) - last_over_time\(\1\[15m\] offset \$__interval\) > 0"
+    for expr in (re.sub(news, "up", each) for each in expressions):
         for name in counters & {found.name for found in selectors(expr)}:
             uses = re.findall(rf"(\w*)\(?\b{name}{{[^}}]*}}(\[?)", expr)
             assert set(uses) <= {("rate", "["), ("increase", "[")}, expr
@@ -356,7 +358,29 @@ def test_no_table_is_too_wide_for_a_phone(panels: list[Json]) -> None:
     for panel in panels:
         if panel["type"] == "table":
             (target,) = panel["targets"]
-            assert len(grouping_labels(target["expr"])) + 1 <= 6, panel["title"]
+            outermost = re.match(r"(?:round\()?\w+ by \(([\w, ]+)\)", target["expr"])
+            assert outermost, panel["title"]
+            columns = {"Time", "Value", *outermost[1].split(", ")}
+            for override in panel["fieldConfig"]["overrides"]:
+                assert override["matcher"]["options"] in columns, panel["title"]
+                if {"id": "custom.hidden", "value": True} in override["properties"]:
+                    columns.remove(override["matcher"]["options"])
+            assert len(columns) <= 6, panel["title"]
+
+
+def test_a_table_is_of_now_or_of_moments_that_it_shows_the_newest_first(panels: list[Json]) -> None:
+    for panel in panels:
+        if panel["type"] == "table":
+            (target,) = panel["targets"]
+            assert (target["format"], target["instant"]) == ("table", not target["range"]), panel["title"]
+            (time,) = [o for o in panel["fieldConfig"]["overrides"] if o["matcher"]["options"] == "Time"]
+            given = {each["id"]: each["value"] for each in time["properties"]}
+            if target["instant"]:
+                assert given == {"custom.hidden": True}, panel["title"]
+            else:
+                assert given["unit"].startswith("dateTime"), panel["title"]
+                newest_first = [{"displayName": given["displayName"], "desc": True}]
+                assert panel["options"]["sortBy"] == newest_first, panel["title"]
 
 
 def test_panels_neither_overlap_nor_share_a_number(dashboard: Json, panels: list[Json]) -> None:
