@@ -28,7 +28,7 @@ from floodmark.metric import Kind
 
 from . import palette
 from .outside import PROXY_DURATION, PROXY_GATEWAY_ERRORS, PROXY_REQUESTS
-from .panels import APP, Json, Query, dashboard, row, stat, threshold, timeseries
+from .panels import APP, Json, Query, dashboard, heatmap, row, stat, threshold, timeseries
 from .query import BY_APP, BY_HOST, count, quantile, rate, recorded, select
 from .query import threshold as threshold_series
 
@@ -320,6 +320,17 @@ def _before() -> Row:
 def _inside() -> Row:
     return row(
         "Inside a worker: whose requests are slow, and do they compute or wait?",
+        heatmap(
+            235,
+            "How long each request took in a worker",
+            """Requests a second (colour) by how long they took (height), of all that is selected. Bad: colour
+            that moves up: all get slower. A second band far above the first: some requests wait for something
+            that others don't need. A band at gunicorn's timeout: workers are killed on them. A gap: nothing
+            was served.""",
+            f"sum by (le) ({rate(REQUEST_DURATION, '_bucket')})",
+            unit="s",
+            cells="reqps",
+        ),
         timeseries(
             219,
             "Duration by app, p95",

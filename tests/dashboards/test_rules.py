@@ -208,6 +208,17 @@ def test_every_base_step_of_a_colour_scale_is_a_real_null(panels: list[Json]) ->
         assert all(isinstance(step["value"], (int, float)) for step in rest)
 
 
+def test_a_heatmap_is_of_buckets_by_their_bounds_as_todays_grafana_reads_it(panels: list[Json]) -> None:
+    for panel in panels:
+        formats = {target.get("format") for target in panel["targets"]}
+        assert ("heatmap" in formats) == (panel["type"] == "heatmap"), panel["title"]
+        if panel["type"] == "heatmap":
+            (target,) = panel["targets"]
+            assert re.match(r"sum by \(le\) \(rate\(\w+_bucket{", target["expr"]), panel["title"]
+            assert panel["options"]["calculate"] is False
+            assert {panel["options"]["yAxis"]["unit"], panel["options"]["cellValues"]["unit"]} <= UNITS
+
+
 # 5. Queries that don't lie.
 
 
