@@ -37,6 +37,7 @@ HOST = "{{instance}}"
 WORKER = f"{{{{worker}}}} {APP}"
 COLUMNS = 24
 TAG = "floodmark"
+DEPLOY = "floodmark-deploy"
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 # What grafanalib writes and today's Grafana doesn't know, or would obey to our harm: maxDataPoints 100
@@ -544,17 +545,39 @@ def _variable(name: str, values: str) -> Json:
 
 
 def _annotations() -> list[Json]:
-    """Alerts while they fire, and deaths when they happen, on every time series of every dashboard."""
-    deaths = query.count(catalogue.EXITS, cause=query.UNWANTED)
+    """Alerts while they fire, deaths and deploys when they happen, on every time series of every dashboard.
+
+    A deploy is what gunicorn was told: to load the app anew, or to stop. Where that can't be seen, or says
+    too little, a deploy script tells Grafana itself: DEPLOY is the tag it gives.
+    """
+    deaths = query.news(catalogue.EXITS, cause=query.UNWANTED)
+    stops = query.news(catalogue.EXITS, cause="=~reload|shutdown")
+    by_app = f"sum by ({query.BY_APP})"
     return [
         _annotation("Alerts", query.FIRING, "{{alertname}}", "{{app}} {{instance}} {{device}}", "orange"),
         _annotation(
             "Deaths",
-            f"sum by (job, instance, app, cause) ({deaths}) > 0",
+            f"sum by (job, instance, app, cause) ({deaths})",
             "{{cause}}",
             "a worker of {{app}} on {{instance}}",
             "red",
         ),
+        _annotation(
+            "Deploys",
+            f"{by_app} ({stops}) or {by_app} ({query.news(catalogue.RELOADS)})",
+            "deploy",
+            "{{app}} on {{instance}} was reloaded or restarted",
+            "blue",
+        ),
+        {
+            "name": "Deploys told by CI",
+            # Every Grafana has it built in: nothing to choose at import.
+            "datasource": {"type": "grafana", "uid": "-- Grafana --"},
+            "enable": True,
+            "hide": False,
+            "iconColor": "light-blue",
+            "target": {"type": "tags", "tags": [DEPLOY], "matchAny": False, "limit": 100},
+        },
     ]
 
 

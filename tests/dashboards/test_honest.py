@@ -6,11 +6,15 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
 from deploy.demo import servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FILES = sorted((Path(__file__).parents[2] / "dashboards" / "json").glob("*.json"))
 LABELS = 'job="floodmark",instance="web-1"'
@@ -30,19 +34,30 @@ HEALTHY_DISK = {
 }
 
 
-def _expr(title: str, legend: str) -> str:
-    """Expression of a query with its variables at All; of the overview where others call one so too."""
+def _queries() -> Iterator[tuple[str, str, str, str]]:
+    """Title, legend, expression and shortest step of every query; of an annotation its two names.
+
+    Those of the overview come first, for others may call one so too.
+    """
     for file in sorted(FILES, key=lambda file: file.stem != "floodmark-overview"):
-        for panel in json.loads(file.read_text(encoding="utf-8"))["panels"]:
+        dashboard = json.loads(file.read_text(encoding="utf-8"))
+        for panel in dashboard["panels"]:
             for each in (panel, *panel.get("panels", ())):
                 for target in each.get("targets", ()):
-                    if each["title"] == title and target["legendFormat"] == legend:
-                        # As Grafana has it where each 15 s is scraped: a rate spans a step and a scrape, but
-                        # four scrapes at least.
-                        step, span = ("1m", "75s") if each.get("interval") == "1m" else ("15s", "1m")
-                        filled = target["expr"].replace("$__rate_interval", span).replace("$__interval", step)
-                        filled = re.sub(r"\bNaN\b", f"{NOT_KNOWN:g}", filled)
-                        return re.sub(r"\$(?:job|instance|app)\b", ".+", filled)
+                    yield each["title"], target["legendFormat"], target["expr"], each.get("interval", "15s")
+        for each in dashboard["annotations"]["list"][:-1]:
+            yield each["name"], each["titleFormat"], each["target"]["expr"], each["target"]["interval"]
+
+
+def _expr(title: str, legend: str) -> str:
+    """Expression of a query with its variables at All, as Grafana has it where each 15 s is scraped."""
+    for found, named, expr, step in _queries():
+        if (found, named) == (title, legend):
+            # A step and a scrape, but four scrapes at least.
+            filled = expr.replace("$__rate_interval", "75s" if step == "1m" else "1m")
+            filled = filled.replace("$__interval", step)
+            filled = re.sub(r"\bNaN\b", f"{NOT_KNOWN:g}", filled)
+            return re.sub(r"\$(?:job|instance|app)\b", ".+", filled)
     raise LookupError(title, legend)
 
 
@@ -115,6 +130,7 @@ DISKS = ("Which tier is the bottleneck? The highest one", "Disk")
 FULL_IN = ("Memory left", "full in")
 LAST_DEATH = ("Last death of each app, within 15 min", "{{cause}} {{confidence}} {{app}} {{doing}}")
 ONE_BY_ONE = ("Deaths, one by one", "__auto")
+DEPLOYS = ("Deploys", "deploy")
 BUDGET = ("Memory budget: do all workers fit?", "{{app}}@{{instance}}")
 TOO_MANY = ("Arrivals against capacity", "alert threshold {{app}}@{{instance}}")
 REPLACED = ("Memory of each worker", "replaced {{worker}} {{app}}@{{instance}}")
@@ -253,6 +269,24 @@ CASES: dict[str, tuple[tuple[str, str], dict[str, str], Samples | dict[str, Samp
                 ('{app="shop@web-2",cause="timeout"}', 8e6),
             ]
         },
+    ),
+    "a reload is a deploy, in one minute of all": (
+        DEPLOYS,
+        _exits("reload", "4x20 8x40") | {f"gunicorn_reloads_total{{{APP}}}": "1x20 2x40"},
+        {"5m": [], "6m": [(f"{{{APP}}}", 4.0)], "7m": []},
+    ),
+    "a restart is a deploy though no log tells it, and though floodmark was started anew with it": (
+        DEPLOYS,
+        _exits("shutdown", "4x17 stale _ _ 8x40"),
+        {"5m": [], "6m": [(f"{{{APP}}}", 4.0)], "7m": []},
+    ),
+    "recycles, deaths and the first sight of an app are no deploys": (
+        DEPLOYS,
+        _exits("max_requests", "4x20 8x40")
+        | _exits("timeout", "4x20 8x40")
+        | _exits("shutdown", "_x21 8x40")
+        | {f"gunicorn_reloads_total{{{APP}}}": "_x21 2x40"},
+        {"5m": [], "6m": [], "7m": []},
     ),
     "the budget is full where workers would take all that is left": (
         BUDGET,

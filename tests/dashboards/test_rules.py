@@ -23,6 +23,15 @@ Json = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "dashboards" / "json").glob("*.json"))
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+# The one query of another data source, one that every Grafana has built in: what a deploy script told it.
+TOLD_BY_CI = {
+    "name": "Deploys told by CI",
+    "datasource": {"type": "grafana", "uid": "-- Grafana --"},
+    "enable": True,
+    "hide": False,
+    "iconColor": "light-blue",
+    "target": {"type": "tags", "tags": ["floodmark-deploy"], "matchAny": False, "limit": 100},
+}
 RULES = [
     rule
     for path in sorted((ROOT / "alerts").glob("*.rules.yml"))
@@ -62,8 +71,16 @@ def panels(dashboard: Json) -> list[Json]:
 @pytest.fixture
 def expressions(dashboard: Json, panels: list[Json]) -> list[str]:
     """Every PromQL expression of it: panels' and annotations'."""
-    annotations = [each["target"]["expr"] for each in dashboard["annotations"]["list"]]
+    annotations = [each["target"]["expr"] for each in _annotations(dashboard)]
     return [target["expr"] for panel in panels for target in panel["targets"]] + annotations
+
+
+def _annotations(dashboard: Json) -> list[Json]:
+    """Those that ask Prometheus: all but the last."""
+    annotations: list[Json] = dashboard["annotations"]["list"]
+    *asking, told = annotations
+    assert told == TOLD_BY_CI
+    return asking
 
 
 def _keys(value: object) -> set[str]:
@@ -126,9 +143,10 @@ def test_its_uid_is_the_name_of_its_file_and_it_carries_the_projects_tag(
 def test_every_query_asks_the_data_source_that_the_reader_chose(dashboard: Json, panels: list[Json]) -> None:
     assert "${DS_" not in json.dumps(dashboard)
     asked = _datasources(dashboard)
+    asked.remove(TOLD_BY_CI["datasource"])
     assert asked == [DATASOURCE] * len(asked)
     asking = [*panels, *(target for panel in panels for target in panel["targets"])]
-    asking += dashboard["annotations"]["list"]
+    asking += _annotations(dashboard)
     asking += [each for each in dashboard["templating"]["list"] if each["type"] == "query"]
     assert all("datasource" in each for each in asking)
 
@@ -298,13 +316,13 @@ def test_no_line_over_time_is_coloured_by_a_number_typed_here(panels: list[Json]
             assert "thresholds" not in ids, panel["title"]
 
 
-def test_alerts_and_deaths_are_marked_on_every_graph(dashboard: Json) -> None:
+def test_alerts_deaths_and_deploys_are_marked_on_every_graph(dashboard: Json) -> None:
     marked = [
         {found.name for found in selectors(each["target"]["expr"])}
-        for each in dashboard["annotations"]["list"]
+        for each in _annotations(dashboard)
         if each["enable"]
     ]
-    assert marked == [{"ALERTS"}, {catalogue.EXITS.name}]
+    assert marked == [{"ALERTS"}, {catalogue.EXITS.name}, {catalogue.EXITS.name, catalogue.RELOADS.name}]
 
 
 def test_each_cause_of_death_has_a_colour_of_its_own(panels: list[Json]) -> None:
