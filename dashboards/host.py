@@ -93,16 +93,15 @@ def _first_screen() -> list[Panel]:
             """How much of each is used up, on the worst host, disk and file system of what is selected. CPU:
             all but idle and waiting for a disk, steal included. Memory: what new work can't have. Disk: queue
             and await against the thresholds of the alert DiskQueueHigh, which fires from 100 %. Space: the
-            fullest file system. Bad: yellow from 70 %, red from 90 %. All green: it isn't the machine; look
-            at the database and at what the workers wait for.""",
-            Query(f"max({CPU_BUSY})", "CPU"),
-            Query(f"max(1 - {_AVAILABLE})", "Memory"),
-            Query(f"max({DISK_USED})", "Disk"),
-            Query(f"max(1 - ({_FREE}))", "Space"),
+            fullest file system. Bad: red, where the alerts of each begin; yellow is before. All green: it
+            isn't the machine; look at the database and at what the workers wait for.""",
+            Query(f"max({CPU_BUSY})", "CPU", scale=palette.CPU),
+            Query(f"max(1 - {_AVAILABLE})", "Memory", scale=palette.MEMORY),
+            Query(f"max({DISK_USED})", "Disk", scale=palette.OF_ALERT),
+            Query(f"max(1 - ({_FREE}))", "Space", scale=palette.SPACE),
             unit="percentunit",
             decimals=0,
             width=11,
-            scale=palette.SATURATION,
         ),
         stat(
             402,
@@ -376,13 +375,14 @@ def _space() -> Row:
         bargauge(
             424,
             "Free space",
-            """Share of each file system that ordinary users can still fill. Bad: under 10 %; at 0 a database
-            stops and logs are lost.""",
+            """Share of each file system that ordinary users can still fill. Bad: red, where the alert
+            FilesystemFillingUp fires; yellow, where it looks at the pace. At 0 a database stops and logs are
+            lost.""",
             Query(f"sort({_FREE})", "{{mountpoint}} {{instance}}"),
             unit="percentunit",
             most=1,
             width=12,
-            scale=palette.FREE,
+            scale=palette.SPACE_LEFT,
         ),
         timeseries(
             425,

@@ -75,21 +75,23 @@ def _first_screen() -> list[Panel]:
             "Used of the limit",
             """Of the fullest app. Heap: what its workers' heaps take of the app's memory limit; pages that
             workers share under preload count in each, so it may pass 100 %. All: what can no longer be had of
-            that limit, be it the app's or a neighbour's. Bad: yellow from 70 %, red from 90 %. All far above
-            heap: look at the host, not at the app.""",
+            that limit, be it the app's or a neighbour's. Bad: yellow, where the alert MemoryFullSoon looks;
+            red, where MemoryLow fires if it is the host's. All far above heap: look at the host, not at the
+            app.""",
             Query(f"max({_HEAP})", "heap"),
             Query(f"max({_FULL})", "all"),
             unit="percentunit",
             decimals=1,
             width=8,
-            scale=palette.SATURATION,
+            scale=palette.MEMORY,
         ),
         stat(
             302,
             "Memory left",
             """The smallest headroom of any app before its limit, how fast the floor of its memory rises, and
-            when it is used up at that pace; 30 days (4.3 weeks) stand for "not in sight". Bad: under a day.
-            No data: floodmark has known the app for less than an hour, or its rules aren't loaded.""",
+            when it is used up at that pace; 30 days (4.3 weeks) stand for "not in sight". Bad: red, where
+            MemoryFullSoon looks; yellow is within a week. No data: floodmark has known the app for less than
+            an hour, or its rules aren't loaded.""",
             Query(f"min({select(MEMORY_HEADROOM)})", "headroom"),
             Query(f"3600 * max({_GROWTH})", "grows by, per hour"),
             Query(_FULL_IN, "full in", unit="s", scale=palette.TIME_LEFT),
@@ -100,13 +102,13 @@ def _first_screen() -> list[Panel]:
         stat(
             303,
             "Time in garbage collection",
-            """Share of the workers' time in which the collector holds all threads, the worst app. Bad: above
-            5 %: requests wait for it. No data: no agent in the workers.""",
+            """Share of the workers' time in which the collector holds all threads, the worst app. Bad: red,
+            where the alert PythonGcPauseHigh begins: requests wait for it. No data: no agent.""",
             Query(f"max({_PAUSED})", "paused"),
             unit="percentunit",
             decimals=1,
             width=5,
-            scale=palette.LOST,
+            scale=palette.rises("gc_pause_ratio"),
         ),
         stat(
             304,
@@ -125,7 +127,7 @@ def _first_screen() -> list[Panel]:
             305,
             "GC in the last 6 hours",
             """Full collections of all workers, and by how much what they left in an app's largest worker grew
-            in that time. Bad: GC ran, and it grew all the same, by more than a tenth: a leak. No growth: no
+            in that time. Bad: GC ran, and it grew all the same: a leak. No growth: no
             full collection 6 hours ago, as in most workers that leak nothing; or no agent.""",
             Query(f"sum({count(GC_COLLECTIONS, generation='2', window='6h')})", "full GCs", unit="none"),
             Query(f"max({_LIVE} / {_LIVE} offset 6h) - 1", "left: grew by"),

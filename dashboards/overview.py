@@ -90,22 +90,24 @@ def _first_screen() -> list[Panel]:
         stat(
             2,
             "Errors (5xx)",
-            """Share of requests answered with a 5xx status. Bad: anything but 0 % for long; yellow
-            from 1 %, red from 5 %. No data: nothing was served, which can be worse than errors.""",
+            """Share of requests answered with a 5xx status. Bad: yellow, more than the error budget has; red,
+            where the alert ErrorRate begins. No data: nothing was served, which can be worse than errors.""",
             Query(_ERROR_SHARE, "5xx"),
             unit="percentunit",
             decimals=1,
             width=3,
-            scale=palette.LOST,
+            scale=palette.ERRORS,
         ),
         stat(
             3,
             "Latency p95",
             """Nineteen of twenty requests were served faster than this, from the worker's first look to the
-            last byte; time spent waiting for a worker comes on top. Bad: near the worker timeout.""",
+            last byte; time spent waiting for a worker comes on top. Bad: red, where the alert SlowRequests
+            begins.""",
             Query(quantile(REQUEST_DURATION, 0.95), "p95"),
             unit="s",
             width=3,
+            scale=palette.SLOW,
         ),
         stat(
             4,
@@ -150,23 +152,25 @@ def _first_screen() -> list[Panel]:
             """How much of each is used up, the worst app, host and disk of what is selected. 100 % is all
             of it. Workers: requests in flight of slots. CPU: all but idle and waiting for a disk, steal
             included. Memory: of the host or of the app's limit. Disk: queue and await against the
-            thresholds of the alert DiskQueueHigh, which fires from 100 %. Bad: yellow from 70 %, red from
-            90 %.""",
-            Query(f"max({_BUSY_SLOTS} or {_BUSY_WORKERS} or {_BUSY_BY_LITTLE})", "Workers"),
-            Query(f"max({CPU_BUSY})", "CPU"),
-            Query(f"max({_MEMORY_USED})", "Memory"),
-            Query(f"max({DISK_USED})", "Disk"),
+            thresholds of the alert DiskQueueHigh, which fires from 100 %. Bad: red, where the alerts of each
+            begin; yellow is near it.""",
+            Query(
+                f"max({_BUSY_SLOTS} or {_BUSY_WORKERS} or {_BUSY_BY_LITTLE})", "Workers", scale=palette.BUSY
+            ),
+            Query(f"max({CPU_BUSY})", "CPU", scale=palette.CPU),
+            Query(f"max({_MEMORY_USED})", "Memory", scale=palette.MEMORY),
+            Query(f"max({DISK_USED})", "Disk", scale=palette.OF_ALERT),
             unit="percentunit",
             decimals=0,
             width=14,
-            scale=palette.SATURATION,
         ),
         stat(
             8,
             "Memory left",
             """The smallest headroom of any app before its limit, and when it is used up if the floor of its
             memory goes on rising as in the last 6 hours; 30 days (4.3 weeks) stand for "not in sight". Bad:
-            under a day. No data: floodmark has known the app for less than an hour.""",
+            red, where the alert MemoryFullSoon looks; yellow is within a week. No data: floodmark has known
+            the app for less than an hour.""",
             Query(f"min({select(MEMORY_HEADROOM)})", "headroom"),
             Query(_FULL_IN, "full in", unit="s", scale=palette.TIME_LEFT),
             unit="bytes",

@@ -88,14 +88,14 @@ def _first_screen() -> list[Panel]:
             201,
             "Requests",
             """Requests answered a second over all that is selected; and what arrives at the app nearest to
-            its limit, of what that app can serve by the last day's measure. Bad: yellow from 70 % of
-            capacity, red from 90 %. No data: gunicorn sends no StatsD here; capacity needs an hour of it.""",
+            its limit, of what that app can serve by the last day's measure. Bad: red, where the alert
+            CapacityExceeded begins. No data: gunicorn sends no StatsD here; capacity needs an hour of it.""",
             Query(f"sum({rate(REQUESTS)})", "now"),
             Query(
                 f"max({_ARRIVALS} / {_CAPACITY})",
                 "of capacity",
                 unit="percentunit",
-                scale=palette.SATURATION,
+                scale=palette.rises("capacity_ratio"),
             ),
             unit="reqps",
         ),
@@ -113,34 +113,35 @@ def _first_screen() -> list[Panel]:
             203,
             "How long, p95 of the slowest app",
             """Nineteen of twenty requests waited less than this before a worker, and were served in less
-            than this by it: visitors wait for both together. Bad: seconds; of the first, anything above a
-            few milliseconds. No data: as in the graphs below.""",
-            Query(f"max({_WAIT})", "before a worker"),
-            Query(f"max({_SERVED_IN})", "in a worker"),
+            than this by it: visitors wait for both together. Bad: red, where the alerts RequestsQueueing and
+            SlowRequests begin; of the first, anything above a few milliseconds. No data: as in the graphs
+            below.""",
+            Query(f"max({_WAIT})", "before a worker", scale=palette.rises("queue_wait_seconds")),
+            Query(f"max({_SERVED_IN})", "in a worker", scale=palette.SLOW),
             unit="s",
         ),
         stat(
             204,
             "Busy of all slots",
-            """Share of what the busiest app can serve at once that is in use. Bad: yellow from 70 %, red
-            from 90 %: who comes next waits. No data: nobody can see what the workers do.""",
+            """Share of what the busiest app can serve at once that is in use. Bad: red, where the alert
+            WorkersSaturated begins: who comes next waits. No data: nobody can see what the workers do.""",
             Query(f"max({recorded('app:gunicorn_busy:ratio')})", "busy"),
             unit="percentunit",
             decimals=0,
             width=4,
-            scale=palette.SATURATION,
+            scale=palette.BUSY,
         ),
         stat(
             205,
             "Failed requests",
             """Share of the last 5 minutes' requests, of the worst app, that were answered with 5xx or that
-            their worker died on. Bad: yellow from 1 %, red from 5 %. No data: nothing was served, which can
-            be worse.""",
+            their worker died on. Bad: yellow, more than the error budget has; red, where the alert ErrorRate
+            begins. No data: nothing was served, which can be worse.""",
             Query(f"max({recorded('app:gunicorn_errors:ratio5m')})", "failed"),
             unit="percentunit",
             decimals=1,
             width=4,
-            scale=palette.LOST,
+            scale=palette.ERRORS,
         ),
         timeseries(
             206,
