@@ -161,17 +161,7 @@ def _first_screen() -> list[Panel]:
             colours=palette.CPU_MODES,
             name_zeros=False,
         ),
-        timeseries(
-            407,
-            "Memory available",
-            """Share of memory that new work can have without swapping. Bad: below the dashed line, where the
-            alert MemoryLow fires; a slope towards it that lasts for days is a leak.""",
-            Query(_AVAILABLE, HOST),
-            threshold("memory_available_ratio"),
-            unit="percentunit",
-            most=1,
-            height=5,
-        ),
+        memory_available(407),
         timeseries(
             408,
             "Disk await",
@@ -289,15 +279,7 @@ def _memory() -> Row:
             Query(f"sum by ({BY_HOST}) ({select(MEM_TOTAL)})", f"all of {HOST}", line=palette.LIMIT),
             unit="bytes",
         ),
-        timeseries(
-            417,
-            "Swap in use",
-            """Swap taken; dashed is its size, at 0 where there is none. Bad: growing with every hour: memory
-            is full and swap only delays the kill. A little, at rest, is harmless.""",
-            Query(f"{select(SWAP_TOTAL)} - {select(SWAP_FREE)}", HOST),
-            Query(f"sum by ({BY_HOST}) ({select(SWAP_TOTAL)})", f"size on {HOST}", line=palette.LIMIT),
-            unit="bytes",
-        ),
+        swap_in_use(417, width=8),
         timeseries(
             418,
             "Processes killed for memory",
@@ -425,4 +407,34 @@ def _network() -> Row:
             draw="bars",
             every="1m",
         ),
+    )
+
+
+def memory_available(number: int, width: int = 8, height: int = 5) -> Panel:
+    """How near each host is to killing."""
+    return timeseries(
+        number,
+        "Memory available",
+        """Share of memory that new work can have without swapping. Bad: below the dashed line, where the
+        alert MemoryLow fires; a slope towards it that lasts for days is a leak.""",
+        Query(_AVAILABLE, HOST),
+        threshold("memory_available_ratio"),
+        unit="percentunit",
+        most=1,
+        width=width,
+        height=height,
+    )
+
+
+def swap_in_use(number: int, width: int) -> Panel:
+    """Swap of each host, and how much there is."""
+    return timeseries(
+        number,
+        "Swap in use",
+        """Swap taken; dashed is its size, at 0 where there is none. Bad: growing with every hour: memory
+        is full and swap only delays the kill. A little, at rest, is harmless.""",
+        Query(f"{select(SWAP_TOTAL)} - {select(SWAP_FREE)}", HOST),
+        Query(f"sum by ({BY_HOST}) ({select(SWAP_TOTAL)})", f"size on {HOST}", line=palette.LIMIT),
+        unit="bytes",
+        width=width,
     )

@@ -17,17 +17,13 @@ from floodmark.catalogue import (
     HEAP_LIVE_BYTES,
     HEAP_MAX,
     HEAP_USED,
-    MEM_AVAILABLE,
-    MEM_TOTAL,
     MEMORY,
     MEMORY_HEADROOM,
     MEMORY_LIMIT,
     MEMORY_WAITING,
     ROUTE_BLOCKS,
-    SWAP_FREE,
     SWAP_IN,
     SWAP_OUT,
-    SWAP_TOTAL,
     WORKER_PROPORTIONAL,
     WORKER_RESIDENT,
     WORKER_SWAP,
@@ -35,6 +31,7 @@ from floodmark.catalogue import (
 )
 
 from . import palette
+from .host import memory_available, swap_in_use
 from .panels import APP, HOST, WORKER, Json, Query, bargauge, dashboard, row, stat, threshold, timeseries
 from .query import BY_APP, BY_HOST, count, rate, recorded, select
 
@@ -51,7 +48,7 @@ _FULL = (
 _FLOOR = recorded("app:gunicorn_memory_bytes:floor1h")
 _GROWTH = f"(deriv({_FLOOR}[6h]) and {_FLOOR} offset 1h)"
 _MONTH = 30 * 24 * 3600
-_FULL_IN = f"clamp_max(min({select(MEMORY_HEADROOM)} / on ({BY_APP}) clamp_min({_GROWTH}, 1)), {_MONTH})"
+FULL_IN = f"clamp_max(min({select(MEMORY_HEADROOM)} / on ({BY_APP}) clamp_min({_GROWTH}, 1)), {_MONTH})"
 
 # Of the workers the largest: a sum falls with every recycle, as a newborn has no live set.
 _LIVE = recorded("app:python_heap_live_blocks:max")
@@ -94,7 +91,7 @@ def _first_screen() -> list[Panel]:
             an hour, or its rules aren't loaded.""",
             Query(f"min({select(MEMORY_HEADROOM)})", "headroom"),
             Query(f"3600 * max({_GROWTH})", "grows by, per hour"),
-            Query(_FULL_IN, "full in", unit="s", scale=palette.TIME_LEFT),
+            Query(FULL_IN, "full in", unit="s", scale=palette.TIME_LEFT),
             unit="bytes",
             decimals=1,
             width=11,
@@ -404,26 +401,8 @@ def _routes() -> Row:
 def _host() -> Row:
     return row(
         "The host: is memory short for all?",
-        timeseries(
-            329,
-            "Memory available",
-            """Share of the host's memory that new work can have without swapping. Bad: below dashed, the
-            alert MemoryLow: the kernel kills next, or nothing answers.""",
-            Query(f"{select(MEM_AVAILABLE)} / {select(MEM_TOTAL)}", HOST),
-            threshold("memory_available_ratio"),
-            unit="percentunit",
-            width=6,
-        ),
-        timeseries(
-            330,
-            "Swap in use",
-            """Swap in use by host; dashed is its size. Bad: a rise that doesn't end: memory is full and swap
-            only delays the kill. A little, at rest, is harmless. All 0 and no size: there is no swap.""",
-            Query(f"{select(SWAP_TOTAL)} - {select(SWAP_FREE)}", HOST),
-            Query(f"sum by ({BY_HOST}) ({select(SWAP_TOTAL)})", f"size {HOST}", line=palette.LIMIT),
-            unit="bytes",
-            width=6,
-        ),
+        memory_available(329, width=6, height=7),
+        swap_in_use(330, width=6),
         timeseries(
             331,
             "Swap traffic, pages/s",

@@ -10,19 +10,14 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from floodmark.catalogue import (
-    BACKLOG,
-    BACKLOG_LIMIT,
-    IN_FLIGHT,
     LISTEN_OVERFLOWS,
     REQUEST_BUSY,
     REQUEST_DURATION,
     REQUESTS,
-    REQUESTS_QUEUED,
     ROUTE_DURATION,
     ROUTE_REQUESTS,
     SETTING,
     SLOTS,
-    WORKER_CPU,
 )
 from floodmark.metric import Kind
 
@@ -31,6 +26,7 @@ from .outside import PROXY_DURATION, PROXY_GATEWAY_ERRORS, PROXY_REQUESTS
 from .panels import APP, Json, Query, dashboard, heatmap, row, stat, threshold, timeseries
 from .query import BY_APP, BY_HOST, count, quantile, rate, recorded, select
 from .query import threshold as threshold_series
+from .workers import backlog, in_flight, worker_cpu
 
 if TYPE_CHECKING:
     from .panels import Panel, Row
@@ -67,7 +63,6 @@ _SPEEDS = {
     "over 2.5 s": "red",
 }
 
-_WAITING = {"in flight": "blue", "waiting: listen": "orange", "waiting: worker": "yellow"}
 _STATUSES = {**palette.STATUSES, "unknown": "dark-red"}
 _SIGNATURES = {"refused": "red", "worker_killed": "orange", "slow_upstream": "purple", "other": "#8e8e8e"}
 
@@ -143,19 +138,7 @@ def _first_screen() -> list[Panel]:
             width=4,
             scale=palette.ERRORS,
         ),
-        timeseries(
-            206,
-            "Who waits: requests in flight, and those that wait",
-            """In flight: requests that workers serve; dashed are the slots they have for it. Waiting: listen,
-            nobody has accepted them; worker, accepted by a gthread worker without a free thread. Bad: waiting
-            above 0 for long. No data: floodmark may not look.""",
-            Query(f"sum({select(IN_FLIGHT)})", "in flight"),
-            Query(f"sum by (where) ({select(REQUESTS_QUEUED)})", "waiting: {{where}}"),
-            Query(f"sum({select(SLOTS)})", "slots", line=palette.LIMIT),
-            unit="none",
-            height=5,
-            colours=_WAITING,
-        ),
+        in_flight(206),
         timeseries(
             207,
             "How long before a worker, p95",
@@ -292,19 +275,7 @@ def _before() -> Row:
             Query(f"sum by ({BY_APP}) ({select(SLOTS)})", f"slots {APP}", line=palette.LIMIT),
             unit="none",
         ),
-        timeseries(
-            217,
-            "Listen backlog",
-            """Connections that wait to be accepted, by address; dashed is how many may. Bad: above 0 for
-            long: all workers are busy. At dashed users are turned away (Listen queue overflows).""",
-            Query(f"sum by ({BY_APP}, listener) ({select(BACKLOG)})", f"{{{{listener}}}} {APP}"),
-            Query(
-                f"min by ({BY_APP}, listener) ({select(BACKLOG_LIMIT)})",
-                f"limit {{{{listener}}}} {APP}",
-                line=palette.LIMIT,
-            ),
-            unit="none",
-        ),
+        backlog(217, width=8),
         timeseries(
             218,
             "Listen queue overflows",
@@ -351,14 +322,7 @@ def _inside() -> Row:
             Query(recorded("app:gunicorn_cpu_seconds:rate5m"), f"CPUs used {APP}"),
             unit="none",
         ),
-        timeseries(
-            221,
-            "CPU of each worker",
-            """CPU each worker slot uses; 100 % is one whole CPU. Bad: all near 100 %: the host is too small
-            or the code too dear. All near 0 while requests wait: they wait for a database or a disk.""",
-            Query(f"sum by ({BY_APP}, worker) ({rate(WORKER_CPU)})", f"{APP} {{{{worker}}}}"),
-            unit="percentunit",
-        ),
+        worker_cpu(221, width=8),
         timeseries(
             222,
             "Mean duration by route",
