@@ -199,11 +199,18 @@ def _first_screen() -> list[Panel]:
             370,
             "GC runs: does what it leaves keep growing?",
             """Old generation: its use rises until a collection brings it down, a sawtooth. Left after GC: the
-            feet of the teeth. Bad: the feet climb towards the dashed lines (the size, and from where on
-            JvmOldGenAfterGcHigh fires) although GC runs: a leak, or more work than the heap has room for. No
-            dashed lines: it has no fixed size. No teeth and no feet: it was not collected yet.""",
+            feet of the teeth; a point where one ran. Bad: the feet climb from point to point, towards the
+            dashed lines (the size, and from where on JvmOldGenAfterGcHigh fires): a leak, or more work than
+            the heap has room for. No dashed lines: it has no fixed size. No teeth and no feet: it was not
+            collected yet.""",
             Query(f"sum by ({BY_JVM}) ({select(JVM_USED, area='heap', id=_OLD)})", f"old generation {JVM}"),
             Query(f"max by ({BY_JVM}) ({select(JVM_LIVE)}) > 0", f"left after GC {JVM}"),
+            Query(
+                # No counter tells the first one: it begins with it.
+                f"max by ({BY_JVM}) ({select(JVM_LIVE)} != {select(JVM_LIVE)} offset $__interval) > 0",
+                f"GC ran {JVM}",
+                mark=palette.MARK,
+            ),
             Query(_SIZE, f"size {JVM}", line=palette.LIMIT),
             Query(
                 f"scalar({threshold_series('jvm_old_gen_after_gc_ratio')}) * {_SIZE}",

@@ -33,7 +33,7 @@ from floodmark.catalogue import (
 from . import palette
 from .host import memory_available, swap_in_use
 from .panels import APP, HOST, WORKER, Json, Query, bargauge, dashboard, row, stat, threshold, timeseries
-from .query import BY_APP, BY_HOST, count, rate, recorded, select
+from .query import BY_APP, BY_HOST, count, news, rate, recorded, select
 
 if TYPE_CHECKING:
     from .panels import Panel, Row
@@ -158,12 +158,17 @@ def _first_screen() -> list[Panel]:
             308,
             "GC runs: does what it leaves keep growing?",
             """Memory blocks of the app's largest worker: all that are allocated, and those that its last full
-            collection left, Python's old generation; it moves only when GC ran. Bad: left climbs in steps: GC
-            runs, and what it leaves keeps growing: a leak. Allocated climbs alone: bytes and strings pile up,
-            which no collector looks at. No left: no full collection yet, as in most workers that leak
-            nothing. No data: no agent.""",
+            collection left, Python's old generation; a point where one ran. Bad: left climbs from point to
+            point: GC runs, and what it leaves keeps growing: a leak. Allocated climbs alone: bytes and
+            strings pile up, which no collector looks at. No left: no full collection yet, as in most workers
+            that leak nothing. No data: no agent.""",
             Query(f"max by ({BY_APP}) ({select(HEAP_BLOCKS)})", f"allocated {APP}"),
             Query(_LIVE, f"left after GC {APP}"),
+            Query(
+                f"{_LIVE} and on ({BY_APP}) sum by ({BY_APP}) ({news(GC_COLLECTIONS, generation='2')})",
+                f"GC ran {APP}",
+                mark=palette.MARK,
+            ),
             unit="short",
             colours={"allocated": "blue", "left": "purple"},
         ),

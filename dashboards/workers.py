@@ -140,7 +140,7 @@ def _first_screen() -> list[Panel]:
                 f"max by ({BY_APP}, worker) ({select(WORKER_RESIDENT)})"
                 f" and on ({BY_APP}, worker) {_REPLACED}",
                 f"replaced {WORKER}",
-                mark=palette.REPLACED,
+                mark=palette.MARK,
             ),
             unit="bytes",
             width=12,

@@ -134,6 +134,9 @@ DEPLOYS = ("Deploys", "deploy")
 BUDGET = ("Memory budget: do all workers fit?", "{{app}}@{{instance}}")
 TOO_MANY = ("Arrivals against capacity", "alert threshold {{app}}@{{instance}}")
 REPLACED = ("Memory of each worker", "replaced {{worker}} {{app}}@{{instance}}")
+GROWS = "GC runs: does what it leaves keep growing?"
+PYTHON_GC = (GROWS, "GC ran {{app}}@{{instance}}")
+JVM_GC = (GROWS, "GC ran {{application}}@{{instance}}")
 MODERATE = ("Share of requests by duration", "0.1 to 0.5 s")
 OVER = ("Share of requests by duration", "over 2.5 s")
 
@@ -331,6 +334,26 @@ CASES: dict[str, tuple[tuple[str, str], dict[str, str], Samples | dict[str, Samp
         REPLACED,
         _slot(0, start="_x18 100x2 100.99x30", size="_x18 8x40"),
         {"4m45s": [], "5m15s": []},
+    ),
+    "a full collection of any worker is marked once, on what it left": (
+        PYTHON_GC,
+        {
+            f"app:python_heap_live_blocks:max{{{APP}}}": "500x20 600x40",
+            f'python_gc_collections_total{{{APP},worker="0",generation="2"}}': "2x20 3x40",
+            f'python_gc_collections_total{{{APP},worker="1",generation="2"}}': "7x30 0x30",
+            f'python_gc_collections_total{{{APP},worker="1",generation="0"}}': "0+9x60",
+        },
+        {"5m": [], "5m15s": [(f"app:python_heap_live_blocks:max{{{APP}}}", 600.0)], "5m30s": [], "7m45s": []},
+    ),
+    "a JVM's first collection of the old generation is marked, and the next, but none before": (
+        JVM_GC,
+        {f'jvm_gc_live_data_size_bytes{{{LABELS},application="chat"}}': "0x20 500x20 600x20"},
+        {
+            "1m": [],
+            "5m15s": [(f'{{{LABELS},application="chat"}}', 500.0)],
+            "5m30s": [],
+            "10m30s": [(f'{{{LABELS},application="chat"}}', 600.0)],
+        },
     ),
     "a request is in one class of duration": (
         MODERATE,
