@@ -115,7 +115,7 @@ def _first_screen() -> list[Panel]:
         ),
         stat(
             403,
-            "Connections dropped, 24 h",
+            "Connections lost, 24 h",
             """Connections to any listening socket of the host that the kernel dropped in the last day: users
             who saw nothing but a time-out. Bad: any.""",
             Query(f"sum({count(LISTEN_DROPS, window='24h')})", "dropped"),

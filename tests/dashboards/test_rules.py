@@ -412,6 +412,25 @@ def test_a_table_is_of_now_or_of_moments_that_it_shows_the_newest_first(panels: 
                 assert panel["options"]["sortBy"] == newest_first, panel["title"]
 
 
+def test_a_title_fits_its_panel_on_a_laptop(panels: list[Json]) -> None:
+    for panel in panels:
+        # A column is 54 pixels of 1366, a letter 7.4 on average; margins and the description's mark take 40.
+        assert 7.4 * len(panel["title"]) <= 54 * panel["gridPos"]["w"] - 40, panel["title"]
+
+
+def test_a_graph_begins_at_zero_but_where_it_compares_with_the_past(panels: list[Json]) -> None:
+    for panel in panels:
+        if panel["type"] == "timeseries" and panel["fieldConfig"]["defaults"].get("min") != 0:
+            assert " offset " in panel["targets"][0]["expr"], panel["title"]
+
+
+def test_a_legend_is_a_list_below_which_grafana_keeps_to_a_third_of_the_panel(panels: list[Json]) -> None:
+    for panel in panels:
+        if panel["type"] == "timeseries":
+            legend = panel["options"]["legend"]
+            assert (legend["displayMode"], legend["placement"]) == ("list", "bottom"), panel["title"]
+
+
 def test_panels_neither_overlap_nor_share_a_number(dashboard: Json, panels: list[Json]) -> None:
     everything = panels + [panel for panel in dashboard["panels"] if panel["type"] == "row"]
     assert len({panel["id"] for panel in everything}) == len(everything)
