@@ -313,7 +313,7 @@ def table(  # noqa: PLR0913 - what differs between panels is exactly this
     columns there are, the expression says by what it groups by: six at most read on a phone. ``headings`` are
     of columns (labels, Time, Value) that aren't called as they are; an empty one hides its column.
     """
-    headings = {"Time": "time" if history else "", "Value": ""} | dict(headings or {})
+    headings = {"Time": "Time" if history else "", "Value": ""} | dict(headings or {})
     # For a value that nobody knows (NaN), as a row without it would be no row.
     unknown = {"type": "special", "options": {"match": "nan", "result": {"text": "unknown", "index": 0}}}
     return _panel(
@@ -342,7 +342,7 @@ def _column(name: str, heading: str) -> list[Json]:
     if not heading:
         return [{"id": "custom.hidden", "value": True}]
     when: list[Json] = [
-        {"id": "unit", "value": "dateTimeAsSystem"},
+        {"id": "unit", "value": "dateTimeAsIso"},
         {"id": "custom.width", "value": 170},
     ]
     return [{"id": "displayName", "value": heading}, *(when if name == "Time" else [])]
