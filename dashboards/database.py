@@ -91,17 +91,19 @@ def _first_screen() -> list[Panel]:
             "Is it the database? The highest one",
             """How much of each is used up, on the worst database of what is selected. Disk: its queue against
             the threshold of the alert DbDiskQueueHigh, which fires from 100 %. CPU: of its host. Connections:
-            taken of those allowed. Burst: spent of the disk's burst balance. Bad: yellow from 70 %, red from
-            90 %. All green: it isn't the database; don't resize it. Missing: a cloud tells no limit of
+            taken of those allowed. Burst: spent of the disk's burst balance, without colour as no alert is
+            about it. Bad: red, where the alerts of each begin, of CPU that of a host; yellow is near. All
+            green: it isn't the database; don't resize it. Missing: a cloud tells no limit of
             connections, postgres_exporter neither CPU nor burst.""",
-            Query(f"max({_CLOUD_DISK} or {_HOST_DISK})", "Disk"),
-            Query(f"max({select(DB_CPU)})", "CPU"),
-            Query(f"max({_CONNECTIONS} / {_MOST})", "Connections"),
+            Query(f"max({_CLOUD_DISK} or {_HOST_DISK})", "Disk", scale=palette.OF_ALERT),
+            Query(f"max({select(DB_CPU)})", "CPU", scale=palette.CPU),
+            Query(
+                f"max({_CONNECTIONS} / {_MOST})", "Connections", scale=palette.rises("db_connections_ratio")
+            ),
             Query(f"max(1 - {select(DB_BURST)})", "Burst"),
             unit="percentunit",
             decimals=0,
             width=12,
-            scale=palette.SATURATION,
         ),
         stat(
             462,
@@ -238,7 +240,7 @@ def _queries() -> Row:
             # As text: Grafana takes a query's number for a number, and rounds it.
             f"round(max by (instance, datname, queryid) ({_RUNNING} and {_SLOW}), 0.001)",
             unit="string",
-            value="mean seconds",
+            headings={"Value": "mean seconds"},
         ),
         timeseries(
             473,

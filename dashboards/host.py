@@ -93,16 +93,15 @@ def _first_screen() -> list[Panel]:
             """How much of each is used up, on the worst host, disk and file system of what is selected. CPU:
             all but idle and waiting for a disk, steal included. Memory: what new work can't have. Disk: queue
             and await against the thresholds of the alert DiskQueueHigh, which fires from 100 %. Space: the
-            fullest file system. Bad: yellow from 70 %, red from 90 %. All green: it isn't the machine; look
-            at the database and at what the workers wait for.""",
-            Query(f"max({CPU_BUSY})", "CPU"),
-            Query(f"max(1 - {_AVAILABLE})", "Memory"),
-            Query(f"max({DISK_USED})", "Disk"),
-            Query(f"max(1 - ({_FREE}))", "Space"),
+            fullest file system. Bad: red, where the alerts of each begin; yellow is before. All green: it
+            isn't the machine; look at the database and at what the workers wait for.""",
+            Query(f"max({CPU_BUSY})", "CPU", scale=palette.CPU),
+            Query(f"max(1 - {_AVAILABLE})", "Memory", scale=palette.MEMORY),
+            Query(f"max({DISK_USED})", "Disk", scale=palette.OF_ALERT),
+            Query(f"max(1 - ({_FREE}))", "Space", scale=palette.SPACE),
             unit="percentunit",
             decimals=0,
             width=11,
-            scale=palette.SATURATION,
         ),
         stat(
             402,
@@ -116,7 +115,7 @@ def _first_screen() -> list[Panel]:
         ),
         stat(
             403,
-            "Connections dropped, 24 h",
+            "Connections lost, 24 h",
             """Connections to any listening socket of the host that the kernel dropped in the last day: users
             who saw nothing but a time-out. Bad: any.""",
             Query(f"sum({count(LISTEN_DROPS, window='24h')})", "dropped"),
@@ -162,17 +161,7 @@ def _first_screen() -> list[Panel]:
             colours=palette.CPU_MODES,
             name_zeros=False,
         ),
-        timeseries(
-            407,
-            "Memory available",
-            """Share of memory that new work can have without swapping. Bad: below the dashed line, where the
-            alert MemoryLow fires; a slope towards it that lasts for days is a leak.""",
-            Query(_AVAILABLE, HOST),
-            threshold("memory_available_ratio"),
-            unit="percentunit",
-            most=1,
-            height=5,
-        ),
+        memory_available(407),
         timeseries(
             408,
             "Disk await",
@@ -290,15 +279,7 @@ def _memory() -> Row:
             Query(f"sum by ({BY_HOST}) ({select(MEM_TOTAL)})", f"all of {HOST}", line=palette.LIMIT),
             unit="bytes",
         ),
-        timeseries(
-            417,
-            "Swap in use",
-            """Swap taken; dashed is its size, at 0 where there is none. Bad: growing with every hour: memory
-            is full and swap only delays the kill. A little, at rest, is harmless.""",
-            Query(f"{select(SWAP_TOTAL)} - {select(SWAP_FREE)}", HOST),
-            Query(f"sum by ({BY_HOST}) ({select(SWAP_TOTAL)})", f"size on {HOST}", line=palette.LIMIT),
-            unit="bytes",
-        ),
+        swap_in_use(417, width=8),
         timeseries(
             418,
             "Processes killed for memory",
@@ -376,13 +357,14 @@ def _space() -> Row:
         bargauge(
             424,
             "Free space",
-            """Share of each file system that ordinary users can still fill. Bad: under 10 %; at 0 a database
-            stops and logs are lost.""",
+            """Share of each file system that ordinary users can still fill. Bad: red, where the alert
+            FilesystemFillingUp fires; yellow, where it looks at the pace. At 0 a database stops and logs are
+            lost.""",
             Query(f"sort({_FREE})", "{{mountpoint}} {{instance}}"),
             unit="percentunit",
             most=1,
             width=12,
-            scale=palette.FREE,
+            scale=palette.SPACE_LEFT,
         ),
         timeseries(
             425,
@@ -425,4 +407,34 @@ def _network() -> Row:
             draw="bars",
             every="1m",
         ),
+    )
+
+
+def memory_available(number: int, width: int = 8, height: int = 5) -> Panel:
+    """How near each host is to killing."""
+    return timeseries(
+        number,
+        "Memory available",
+        """Share of memory that new work can have without swapping. Bad: below the dashed line, where the
+        alert MemoryLow fires; a slope towards it that lasts for days is a leak.""",
+        Query(_AVAILABLE, HOST),
+        threshold("memory_available_ratio"),
+        unit="percentunit",
+        most=1,
+        width=width,
+        height=height,
+    )
+
+
+def swap_in_use(number: int, width: int) -> Panel:
+    """Swap of each host, and how much there is."""
+    return timeseries(
+        number,
+        "Swap in use",
+        """Swap taken; dashed is its size, at 0 where there is none. Bad: growing with every hour: memory
+        is full and swap only delays the kill. A little, at rest, is harmless.""",
+        Query(f"{select(SWAP_TOTAL)} - {select(SWAP_FREE)}", HOST),
+        Query(f"sum by ({BY_HOST}) ({select(SWAP_TOTAL)})", f"size on {HOST}", line=palette.LIMIT),
+        unit="bytes",
+        width=width,
     )

@@ -102,7 +102,10 @@ def _time_line() -> list[Panel]:
             Query(f"sum by ({BY_APP}, where) ({select(REQUESTS_QUEUED)})", f"waiting: {{{{where}}}} {APP}"),
             Query(recorded("app:gunicorn_request_queue_seconds:p95"), f"p95 wait {APP}", unit="s"),
             Query(
-                threshold_series("queue_wait_seconds"), "p95 wait: alert threshold", palette.THRESHOLD, "s"
+                threshold_series("queue_wait_seconds"),
+                "p95 wait: alert threshold",
+                line=palette.THRESHOLD,
+                unit="s",
             ),
             unit="none",
         ),

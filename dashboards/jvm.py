@@ -97,57 +97,59 @@ def _first_screen() -> list[Panel]:
         stat(
             361,
             "Heap used of max",
-            """Of the fullest JVM, garbage included: it rises and falls with collections. Bad: 85 % and more
-            that no collection brings down. No data: no Micrometer here, or floodmark's rules aren't
-            loaded.""",
+            """Of the fullest JVM, garbage included: it rises and falls with collections. Bad: red, where the
+            alert JvmHeapHigh begins, and no collection brings it down. No data: no Micrometer here, or
+            floodmark's rules aren't loaded.""",
             Query(f"max({_HEAP})", "heap"),
             unit="percentunit",
             decimals=1,
             width=4,
-            scale=palette.SATURATION,
+            scale=palette.rises("jvm_heap_ratio"),
         ),
         stat(
             362,
             "Old generation after GC",
-            """Share of the old generation that its last collection couldn't free, the worst JVM. Bad: rising,
-            and above 90 %: an OutOfMemoryError is next, a restart the only cure. 0 %: not collected yet.""",
+            """Share of the old generation that its last collection couldn't free, the worst JVM. Bad: rising;
+            red, where the alert JvmOldGenAfterGcHigh begins: an OutOfMemoryError is next, a restart the only
+            cure. 0 %: not collected yet.""",
             Query(f"max({_LEFT})", "left"),
             unit="percentunit",
             decimals=1,
             width=4,
-            scale=palette.SATURATION,
+            scale=palette.rises("jvm_old_gen_after_gc_ratio"),
         ),
         stat(
             363,
             "Time in GC",
-            """Share of its time that the worst JVM spends collecting. Bad: above 10 %; towards 100 % nothing
-            else is done.""",
+            """Share of its time that the worst JVM spends collecting. Bad: red, where the alert
+            JvmGcOverhead begins; towards 100 % nothing else is done.""",
             Query(f"max({_PAUSED})", "paused"),
             unit="percentunit",
             decimals=1,
             width=4,
-            scale=palette.LOST,
+            scale=palette.rises("jvm_gc_overhead_ratio"),
         ),
         stat(
             364,
             "Longest pause",
-            """The longest time of the last minutes in which collection stopped all of a JVM. Bad: a second
-            and more: users notice.""",
+            """The longest time of the last minutes in which collection stopped all of a JVM. Bad: red,
+            where the alert JvmLongGcPause begins: users notice.""",
             Query(f"max({select(JVM_PAUSE_MAX)})", "pause"),
             unit="s",
             width=4,
+            scale=palette.rises("jvm_gc_pause_seconds"),
         ),
         stat(
             365,
             "CPU",
-            """Of the busiest host: all that runs there, and the JVM alone. Bad: yellow from 70 %, red from
-            90 %. The host far above the JVM: something else takes it.""",
+            """Of the busiest host: all that runs there, and the JVM alone. Bad: red, where the alert
+            CpuSaturated begins. The host far above the JVM: something else takes it.""",
             Query(f"max({select(JVM_HOST_CPU)})", "host"),
             Query(f"max({select(JVM_CPU)})", "JVM"),
             unit="percentunit",
             decimals=0,
             width=8,
-            scale=palette.SATURATION,
+            scale=palette.CPU,
         ),
         stat(
             366,
@@ -162,13 +164,14 @@ def _first_screen() -> list[Panel]:
         stat(
             367,
             "Errors (5xx)",
-            """Share of requests answered with a 5xx status. Bad: anything but 0 % for long; yellow from 1 %,
-            red from 5 %. No data: nothing was served, which can be worse than errors.""",
+            """Share of requests answered with a 5xx status. Bad: yellow, more than the error budget has; red,
+            as many as the alert ErrorRate has for gunicorn. No data: nothing was served, which can be worse
+            than errors.""",
             Query(_ERROR_SHARE, "5xx"),
             unit="percentunit",
             decimals=1,
             width=4,
-            scale=palette.LOST,
+            scale=palette.ERRORS,
         ),
         stat(
             368,
@@ -186,7 +189,7 @@ def _first_screen() -> list[Panel]:
             """Lent out of all that the fullest pool may have, and threads that wait for one. Bad: any that
             wait. All lent out: slow queries, or code that keeps them. Waiting and not all lent out: the
             database takes no more. No data: the app uses no HikariCP.""",
-            Query(f"max({_LENT})", "lent out", scale=palette.SATURATION),
+            Query(f"max({_LENT})", "lent out"),
             Query(f"sum({select(HIKARI_PENDING)})", "waiting", unit="none", scale=palette.NONE_IS_GOOD),
             unit="percentunit",
             decimals=0,
@@ -196,11 +199,18 @@ def _first_screen() -> list[Panel]:
             370,
             "GC runs: does what it leaves keep growing?",
             """Old generation: its use rises until a collection brings it down, a sawtooth. Left after GC: the
-            feet of the teeth. Bad: the feet climb towards the dashed lines (the size, and from where on
-            JvmOldGenAfterGcHigh fires) although GC runs: a leak, or more work than the heap has room for. No
-            dashed lines: it has no fixed size. No teeth and no feet: it was not collected yet.""",
+            feet of the teeth; a point where one ran. Bad: the feet climb from point to point, towards the
+            dashed lines (the size, and from where on JvmOldGenAfterGcHigh fires): a leak, or more work than
+            the heap has room for. No dashed lines: it has no fixed size. No teeth and no feet: it was not
+            collected yet.""",
             Query(f"sum by ({BY_JVM}) ({select(JVM_USED, area='heap', id=_OLD)})", f"old generation {JVM}"),
             Query(f"max by ({BY_JVM}) ({select(JVM_LIVE)}) > 0", f"left after GC {JVM}"),
+            Query(
+                # No counter tells the first one: it begins with it.
+                f"max by ({BY_JVM}) ({select(JVM_LIVE)} != {select(JVM_LIVE)} offset $__interval) > 0",
+                f"GC ran {JVM}",
+                mark=palette.MARK,
+            ),
             Query(_SIZE, f"size {JVM}", line=palette.LIMIT),
             Query(
                 f"scalar({threshold_series('jvm_old_gen_after_gc_ratio')}) * {_SIZE}",

@@ -17,17 +17,13 @@ from floodmark.catalogue import (
     HEAP_LIVE_BYTES,
     HEAP_MAX,
     HEAP_USED,
-    MEM_AVAILABLE,
-    MEM_TOTAL,
     MEMORY,
     MEMORY_HEADROOM,
     MEMORY_LIMIT,
     MEMORY_WAITING,
     ROUTE_BLOCKS,
-    SWAP_FREE,
     SWAP_IN,
     SWAP_OUT,
-    SWAP_TOTAL,
     WORKER_PROPORTIONAL,
     WORKER_RESIDENT,
     WORKER_SWAP,
@@ -35,8 +31,9 @@ from floodmark.catalogue import (
 )
 
 from . import palette
+from .host import memory_available, swap_in_use
 from .panels import APP, HOST, WORKER, Json, Query, bargauge, dashboard, row, stat, threshold, timeseries
-from .query import BY_APP, BY_HOST, count, rate, recorded, select
+from .query import BY_APP, BY_HOST, count, news, rate, recorded, select
 
 if TYPE_CHECKING:
     from .panels import Panel, Row
@@ -51,7 +48,7 @@ _FULL = (
 _FLOOR = recorded("app:gunicorn_memory_bytes:floor1h")
 _GROWTH = f"(deriv({_FLOOR}[6h]) and {_FLOOR} offset 1h)"
 _MONTH = 30 * 24 * 3600
-_FULL_IN = f"clamp_max(min({select(MEMORY_HEADROOM)} / on ({BY_APP}) clamp_min({_GROWTH}, 1)), {_MONTH})"
+FULL_IN = f"clamp_max(min({select(MEMORY_HEADROOM)} / on ({BY_APP}) clamp_min({_GROWTH}, 1)), {_MONTH})"
 
 # Of the workers the largest: a sum falls with every recycle, as a newborn has no live set.
 _LIVE = recorded("app:python_heap_live_blocks:max")
@@ -75,24 +72,26 @@ def _first_screen() -> list[Panel]:
             "Used of the limit",
             """Of the fullest app. Heap: what its workers' heaps take of the app's memory limit; pages that
             workers share under preload count in each, so it may pass 100 %. All: what can no longer be had of
-            that limit, be it the app's or a neighbour's. Bad: yellow from 70 %, red from 90 %. All far above
-            heap: look at the host, not at the app.""",
+            that limit, be it the app's or a neighbour's. Bad: yellow, where the alert MemoryFullSoon looks;
+            red, where MemoryLow fires if it is the host's. All far above heap: look at the host, not at the
+            app.""",
             Query(f"max({_HEAP})", "heap"),
             Query(f"max({_FULL})", "all"),
             unit="percentunit",
             decimals=1,
             width=8,
-            scale=palette.SATURATION,
+            scale=palette.MEMORY,
         ),
         stat(
             302,
             "Memory left",
             """The smallest headroom of any app before its limit, how fast the floor of its memory rises, and
-            when it is used up at that pace; 30 days (4.3 weeks) stand for "not in sight". Bad: under a day.
-            No data: floodmark has known the app for less than an hour, or its rules aren't loaded.""",
+            when it is used up at that pace; 30 days (4.3 weeks) stand for "not in sight". Bad: red, where
+            MemoryFullSoon looks; yellow is within a week. No data: floodmark has known the app for less than
+            an hour, or its rules aren't loaded.""",
             Query(f"min({select(MEMORY_HEADROOM)})", "headroom"),
             Query(f"3600 * max({_GROWTH})", "grows by, per hour"),
-            Query(_FULL_IN, "full in", unit="s", scale=palette.TIME_LEFT),
+            Query(FULL_IN, "full in", unit="s", scale=palette.TIME_LEFT),
             unit="bytes",
             decimals=1,
             width=11,
@@ -100,13 +99,13 @@ def _first_screen() -> list[Panel]:
         stat(
             303,
             "Time in garbage collection",
-            """Share of the workers' time in which the collector holds all threads, the worst app. Bad: above
-            5 %: requests wait for it. No data: no agent in the workers.""",
+            """Share of the workers' time in which the collector holds all threads, the worst app. Bad: red,
+            where the alert PythonGcPauseHigh begins: requests wait for it. No data: no agent.""",
             Query(f"max({_PAUSED})", "paused"),
             unit="percentunit",
             decimals=1,
             width=5,
-            scale=palette.LOST,
+            scale=palette.rises("gc_pause_ratio"),
         ),
         stat(
             304,
@@ -125,7 +124,7 @@ def _first_screen() -> list[Panel]:
             305,
             "GC in the last 6 hours",
             """Full collections of all workers, and by how much what they left in an app's largest worker grew
-            in that time. Bad: GC ran, and it grew all the same, by more than a tenth: a leak. No growth: no
+            in that time. Bad: GC ran, and it grew all the same: a leak. No growth: no
             full collection 6 hours ago, as in most workers that leak nothing; or no agent.""",
             Query(f"sum({count(GC_COLLECTIONS, generation='2', window='6h')})", "full GCs", unit="none"),
             Query(f"max({_LIVE} / {_LIVE} offset 6h) - 1", "left: grew by"),
@@ -159,12 +158,17 @@ def _first_screen() -> list[Panel]:
             308,
             "GC runs: does what it leaves keep growing?",
             """Memory blocks of the app's largest worker: all that are allocated, and those that its last full
-            collection left, Python's old generation; it moves only when GC ran. Bad: left climbs in steps: GC
-            runs, and what it leaves keeps growing: a leak. Allocated climbs alone: bytes and strings pile up,
-            which no collector looks at. No left: no full collection yet, as in most workers that leak
-            nothing. No data: no agent.""",
+            collection left, Python's old generation; a point where one ran. Bad: left climbs from point to
+            point: GC runs, and what it leaves keeps growing: a leak. Allocated climbs alone: bytes and
+            strings pile up, which no collector looks at. No left: no full collection yet, as in most workers
+            that leak nothing. No data: no agent.""",
             Query(f"max by ({BY_APP}) ({select(HEAP_BLOCKS)})", f"allocated {APP}"),
             Query(_LIVE, f"left after GC {APP}"),
+            Query(
+                f"{_LIVE} and on ({BY_APP}) sum by ({BY_APP}) ({news(GC_COLLECTIONS, generation='2')})",
+                f"GC ran {APP}",
+                mark=palette.MARK,
+            ),
             unit="short",
             colours={"allocated": "blue", "left": "purple"},
         ),
@@ -402,26 +406,8 @@ def _routes() -> Row:
 def _host() -> Row:
     return row(
         "The host: is memory short for all?",
-        timeseries(
-            329,
-            "Memory available",
-            """Share of the host's memory that new work can have without swapping. Bad: below dashed, the
-            alert MemoryLow: the kernel kills next, or nothing answers.""",
-            Query(f"{select(MEM_AVAILABLE)} / {select(MEM_TOTAL)}", HOST),
-            threshold("memory_available_ratio"),
-            unit="percentunit",
-            width=6,
-        ),
-        timeseries(
-            330,
-            "Swap in use",
-            """Swap in use by host; dashed is its size. Bad: a rise that doesn't end: memory is full and swap
-            only delays the kill. A little, at rest, is harmless. All 0 and no size: there is no swap.""",
-            Query(f"{select(SWAP_TOTAL)} - {select(SWAP_FREE)}", HOST),
-            Query(f"sum by ({BY_HOST}) ({select(SWAP_TOTAL)})", f"size {HOST}", line=palette.LIMIT),
-            unit="bytes",
-            width=6,
-        ),
+        memory_available(329, width=6, height=7),
+        swap_in_use(330, width=6),
         timeseries(
             331,
             "Swap traffic, pages/s",

@@ -18,20 +18,19 @@ from floodmark.catalogue import (
     MEMORY_LIMIT,
     REQUEST_DURATION,
     REQUESTS,
-    SETTING,
     SLOTS,
     SOURCE_AVAILABLE,
     UP,
     WORKERS,
-    WORKERS_TARGET,
 )
 
 from . import palette
 from .host import CPU_BUSY, DISK_USED
+from .memory import FULL_IN
 from .panels import APP, Json, Query, dashboard, row, stat, table, timeseries
 from .query import BY_APP, FIRING, UNWANTED, count, quantile, rate, recorded, select
 from .query import threshold as threshold_series
-from .workers import DEATHS_TODAY
+from .workers import deaths_today, settings, workers_now
 
 if TYPE_CHECKING:
     from .panels import Panel, Row
@@ -53,15 +52,6 @@ _BUSY_BY_LITTLE = (
 _MEMORY_USED = (
     f"1 - {select(MEM_AVAILABLE)} / {select(MEM_TOTAL)}"
     f" or 1 - {select(MEMORY_HEADROOM)} / {select(MEMORY_LIMIT)}"
-)
-# The floor of the app's memory, not the memory itself: max_requests makes a sawtooth of that, whose slope
-# says nothing. It needs an hour to be one.
-_FLOOR = recorded("app:gunicorn_memory_bytes:floor1h")
-_GROWTH = f"deriv({_FLOOR}[6h])"
-_MONTH = 30 * 24 * 3600
-_FULL_IN = (
-    f"clamp_max(min({select(MEMORY_HEADROOM)}"
-    f" / on ({BY_APP}) clamp_min({_GROWTH} and {_FLOOR} offset 1h, 1)), {_MONTH})"
 )
 
 
@@ -90,50 +80,27 @@ def _first_screen() -> list[Panel]:
         stat(
             2,
             "Errors (5xx)",
-            """Share of requests answered with a 5xx status. Bad: anything but 0 % for long; yellow
-            from 1 %, red from 5 %. No data: nothing was served, which can be worse than errors.""",
+            """Share of requests answered with a 5xx status. Bad: yellow, more than the error budget has; red,
+            where the alert ErrorRate begins. No data: nothing was served, which can be worse than errors.""",
             Query(_ERROR_SHARE, "5xx"),
             unit="percentunit",
             decimals=1,
             width=3,
-            scale=palette.LOST,
+            scale=palette.ERRORS,
         ),
         stat(
             3,
             "Latency p95",
             """Nineteen of twenty requests were served faster than this, from the worker's first look to the
-            last byte; time spent waiting for a worker comes on top. Bad: near the worker timeout.""",
+            last byte; time spent waiting for a worker comes on top. Bad: red, where the alert SlowRequests
+            begins.""",
             Query(quantile(REQUEST_DURATION, 0.95), "p95"),
             unit="s",
             width=3,
+            scale=palette.SLOW,
         ),
-        stat(
-            4,
-            "Workers",
-            """Live workers, and how many are missing to the number configured. Bad: any missing for more
-            than the moments a restart takes.""",
-            Query(f"sum({select(WORKERS)})", "live"),
-            Query(
-                f"clamp_min(sum({select(WORKERS_TARGET)}) - sum({select(WORKERS)}), 0)",
-                "missing",
-                scale=palette.NONE_IS_GOOD,
-            ),
-            unit="none",
-            width=4,
-        ),
-        stat(
-            5,
-            "Deaths in 24 h, by cause",
-            """Workers that ended without being asked to, by the true cause; recycles, reloads and shutdowns
-            are not counted. Bad: any. oom_kill: memory ran out. timeout: workers waited for something.""",
-            Query(
-                f'{DEATHS_TODAY} > 0 or label_replace(sum({DEATHS_TODAY}) == 0, "cause", "none", "", "")',
-                "{{cause}}",
-            ),
-            unit="none",
-            width=6,
-            scale=palette.NONE_IS_GOOD,
-        ),
+        workers_now(4, width=4),
+        deaths_today(5, width=6),
         stat(
             6,
             "Alerts firing",
@@ -150,25 +117,27 @@ def _first_screen() -> list[Panel]:
             """How much of each is used up, the worst app, host and disk of what is selected. 100 % is all
             of it. Workers: requests in flight of slots. CPU: all but idle and waiting for a disk, steal
             included. Memory: of the host or of the app's limit. Disk: queue and await against the
-            thresholds of the alert DiskQueueHigh, which fires from 100 %. Bad: yellow from 70 %, red from
-            90 %.""",
-            Query(f"max({_BUSY_SLOTS} or {_BUSY_WORKERS} or {_BUSY_BY_LITTLE})", "Workers"),
-            Query(f"max({CPU_BUSY})", "CPU"),
-            Query(f"max({_MEMORY_USED})", "Memory"),
-            Query(f"max({DISK_USED})", "Disk"),
+            thresholds of the alert DiskQueueHigh, which fires from 100 %. Bad: red, where the alerts of each
+            begin; yellow is near it.""",
+            Query(
+                f"max({_BUSY_SLOTS} or {_BUSY_WORKERS} or {_BUSY_BY_LITTLE})", "Workers", scale=palette.BUSY
+            ),
+            Query(f"max({CPU_BUSY})", "CPU", scale=palette.CPU),
+            Query(f"max({_MEMORY_USED})", "Memory", scale=palette.MEMORY),
+            Query(f"max({DISK_USED})", "Disk", scale=palette.OF_ALERT),
             unit="percentunit",
             decimals=0,
             width=14,
-            scale=palette.SATURATION,
         ),
         stat(
             8,
             "Memory left",
             """The smallest headroom of any app before its limit, and when it is used up if the floor of its
             memory goes on rising as in the last 6 hours; 30 days (4.3 weeks) stand for "not in sight". Bad:
-            under a day. No data: floodmark has known the app for less than an hour.""",
+            red, where the alert MemoryFullSoon looks; yellow is within a week. No data: floodmark has known
+            the app for less than an hour.""",
             Query(f"min({select(MEMORY_HEADROOM)})", "headroom"),
-            Query(_FULL_IN, "full in", unit="s", scale=palette.TIME_LEFT),
+            Query(FULL_IN, "full in", unit="s", scale=palette.TIME_LEFT),
             unit="bytes",
             decimals=1,
             width=10,
@@ -224,14 +193,7 @@ def _sight() -> Row:
             "Each alert that fires now. Bad: any row; no row is only good while the top of the page says 0.",
             f"sum by (alertname, severity, app, instance) ({FIRING})",
         ),
-        table(
-            37,
-            "Settings",
-            """Numeric settings of each app as far as they can be known from outside. Bad: max_requests 0 with
-            growing memory; max_requests_jitter 0 makes workers restart together.""",
-            f"sum by (app, instance, setting) ({select(SETTING)})",
-            value="value",
-        ),
+        settings(37, width=12),
         stat(
             38,
             "Apps",

@@ -6,6 +6,8 @@ its colour whatever it is grouped by. Colours are Grafana's own names: they foll
 
 from __future__ import annotations
 
+from . import query
+
 # Ends that gunicorn was asked for are blue; the rest are deaths, and none of them is.
 CAUSES = {
     "oom_kill": "red",
@@ -49,13 +51,52 @@ RESOURCES = {"cpu": "blue", "memory": "purple", "disk": "orange", "in": "blue", 
 # What a dashed line stands for: the alert's threshold, or a limit that can't be passed.
 THRESHOLD = "orange"
 LIMIT = "red"
+# A point on a line: there its worker was replaced, or its garbage collected. White or black, by the theme: no
+# line is.
+MARK = "text"
 
-# Steps of colour for a number: (from, colour), the first from minus infinity. These say how a number
-# looks, not when an alert fires: alert thresholds are recorded series, drawn as dashed lines.
+# Steps of colour for a number: (from, colour), the first from minus infinity. Red begins where an alert does,
+# by its threshold. Yellow begins where something else is told or looked at before, or else near it: at this
+# share of the threshold. What no alert is about has no colour.
 Scale = tuple[tuple[float | None, str], ...]
+NEAR = 0.8
+
+
+def rises(alert: str, warning: str = "") -> Scale:
+    """Bad above the threshold ``alert``; yellow from the threshold ``warning`` on, else near the alert's."""
+    red = query.threshold_value(alert)
+    return _rising(red, query.threshold_value(warning) if warning else NEAR * red)
+
+
+def falls(alert: str, warning: str = "", near: float = NEAR) -> Scale:
+    """Bad below the threshold ``alert``; green from the threshold ``warning`` on, else far from it."""
+    red = query.threshold_value(alert)
+    yellow = query.threshold_value(warning) if warning else red / near
+    return ((None, "red"), (red, "yellow"), (yellow, "green"))
+
+
+def used(alert: str, warning: str) -> Scale:
+    """Of a share that is used up, where the thresholds are of the share that is left."""
+    return _rising(1 - query.threshold_value(alert), 1 - query.threshold_value(warning))
+
+
+def _rising(red: float, yellow: float) -> Scale:
+    # 1 - 0.1 is 0.9 to a person.
+    return ((None, "green"), (round(yellow, 9), "yellow"), (round(red, 9), "red"))
+
+
 PLAIN: Scale = ((None, "text"),)
 NONE_IS_GOOD: Scale = ((None, "green"), (1, "red"))
-SATURATION: Scale = ((None, "green"), (0.7, "yellow"), (0.9, "red"))
-LOST: Scale = ((None, "green"), (0.01, "yellow"), (0.05, "red"))
-TIME_LEFT: Scale = ((None, "red"), (24 * 3600, "yellow"), (7 * 24 * 3600, "green"))
-FREE: Scale = ((None, "red"), (0.1, "yellow"), (0.3, "green"))
+# Of a number that is divided by its alert's threshold.
+OF_ALERT = _rising(1, NEAR)
+BUSY = rises("workers_busy_ratio")
+CPU = rises("cpu_busy_ratio")
+# An app's memory is looked at from the second on (MemoryFullSoon), where it is filling up.
+MEMORY = used("memory_available_ratio", "memory_headroom_ratio")
+SPACE = used("filesystem_full_ratio", "filesystem_avail_ratio")
+SPACE_LEFT = falls("filesystem_full_ratio", "filesystem_avail_ratio")
+# A week ahead there is time to find the leak.
+TIME_LEFT = falls("memory_full_ahead_seconds", near=1 / 7)
+# Above its budget an app has fewer errors left each day.
+ERRORS = rises("error_ratio", "error_budget_ratio")
+SLOW = rises("slow_request_seconds")

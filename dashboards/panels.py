@@ -37,6 +37,7 @@ HOST = "{{instance}}"
 WORKER = f"{{{{worker}}}} {APP}"
 COLUMNS = 24
 TAG = "floodmark"
+DEPLOY = "floodmark-deploy"
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 # What grafanalib writes and today's Grafana doesn't know, or would obey to our harm: maxDataPoints 100
@@ -68,6 +69,7 @@ class Query:
         expr: PromQL, made with the functions of query.py.
         legend: what each of its series is called; Grafana fills in {{label}}.
         line: draws it as a dashed line of this colour: a threshold or a limit, not a measurement.
+        mark: draws it as points of this colour, which no legend names: moments at which something happened.
         unit: Grafana's name of its unit, where it isn't the panel's.
         scale: its steps of colour, where they aren't the panel's.
     """
@@ -75,6 +77,7 @@ class Query:
     expr: str
     legend: str
     line: str = ""
+    mark: str = ""
     unit: str = ""
     scale: Scale = ()
 
@@ -231,6 +234,67 @@ def bargauge(  # noqa: PLR0913 - what differs between panels is exactly this
     )
 
 
+class _Heatmap(Panel):  # type: ignore[misc]  # grafanalib is untyped
+    """Grafana's heatmap; grafanalib's is that of Grafana before 9, of which no key is left."""
+
+    def to_json_data(self) -> Json:
+        plain: Json = self.panel_json({"type": "heatmap"})
+        return plain
+
+
+def heatmap(  # noqa: PLR0913 - what differs between panels is exactly this
+    number: int,
+    title: str,
+    description: str,
+    expr: str,
+    *,
+    unit: str,
+    cells: str,
+    width: int = 24,
+    height: int = 7,
+) -> Panel:
+    """A histogram over time: at each moment a column of cells, one for each bucket (its le).
+
+    ``unit`` is that of the buckets' bounds, ``cells`` that of what is in them.
+    """
+    return _panel(
+        _Heatmap,
+        number,
+        title,
+        description,
+        [_target("A", Query(expr, "{{le}}")) | {"format": "heatmap"}],
+        size=(width, height),
+        defaults={
+            "unit": cells,
+            "custom": {"scaleDistribution": {"type": "linear"}},
+            "thresholds": _steps(palette.PLAIN),
+        },
+        overrides=[],
+        options={
+            "calculate": False,  # they are buckets already
+            "yAxis": {"axisPlacement": "left", "reverse": False, "unit": unit},
+            "rowsFrame": {"layout": "auto"},
+            "cellGap": 1,
+            "cellValues": {"unit": cells},
+            "showValue": "never",
+            "filterValues": {"le": 1e-9},  # empty cells stay empty
+            # A few slow requests are the news, beside many fast ones: the root lifts them.
+            "color": {
+                "mode": "scheme",
+                "scheme": "Oranges",
+                "fill": "dark-orange",
+                "scale": "exponential",
+                "exponent": 0.5,
+                "steps": 64,
+                "reverse": False,
+            },
+            "exemplars": {"color": "rgba(255,0,255,0.7)"},
+            "legend": {"show": True},
+            "tooltip": {"mode": "single", "yHistogram": True, "showColorScale": False},
+        },
+    )
+
+
 def table(  # noqa: PLR0913 - what differs between panels is exactly this
     number: int,
     title: str,
@@ -240,32 +304,48 @@ def table(  # noqa: PLR0913 - what differs between panels is exactly this
     unit: str = "none",
     width: int = 12,
     height: int = 7,
-    value: str = "",
+    headings: Mapping[str, str] | None = None,
+    history: bool = False,
 ) -> Panel:
-    """One row for each series of ``expr``, now: its labels, and its value under the heading ``value``.
+    """One row for each series of ``expr``: its labels, and under the heading of ``Value`` what it is now.
 
-    Which columns there are, the expression says by what it groups by: six at most read on a phone.
+    With ``history`` a row for each moment at which there was one, the newest first, and when that was. Which
+    columns there are, the expression says by what it groups by: six at most read on a phone. ``headings`` are
+    of columns (labels, Time, Value) that aren't called as they are; an empty one hides its column.
     """
-    hidden = {"id": "custom.hidden", "value": True}
-    shown = {"id": "displayName", "value": value}
+    headings = {"Time": "Time" if history else "", "Value": ""} | dict(headings or {})
+    # For a value that nobody knows (NaN), as a row without it would be no row.
+    unknown = {"type": "special", "options": {"match": "nan", "result": {"text": "unknown", "index": 0}}}
     return _panel(
         core.Table,
         number,
         title,
         description,
-        [_target("A", Query(expr, "__auto"), instant=True) | {"format": "table"}],
+        [_target("A", Query(expr, "__auto"), instant=not history) | {"format": "table"}],
         size=(width, height),
         defaults={
             "unit": unit,
             "custom": {"align": "auto", "cellOptions": {"type": "auto"}, "displayMode": None},
+            "mappings": [unknown],
             "thresholds": _steps(palette.PLAIN),
         },
         overrides=[
-            {"matcher": {"id": "byName", "options": "Time"}, "properties": [hidden]},
-            {"matcher": {"id": "byName", "options": "Value"}, "properties": [shown if value else hidden]},
+            {"matcher": {"id": "byName", "options": column}, "properties": _column(column, heading)}
+            for column, heading in headings.items()
         ],
-        options={"showHeader": True, "cellHeight": "sm"},
+        options={"showHeader": True, "cellHeight": "sm"}
+        | ({"sortBy": [{"displayName": headings["Time"], "desc": True}]} if history else {}),
     )
+
+
+def _column(name: str, heading: str) -> list[Json]:
+    if not heading:
+        return [{"id": "custom.hidden", "value": True}]
+    when: list[Json] = [
+        {"id": "unit", "value": "dateTimeAsIso"},
+        {"id": "custom.width", "value": 170},
+    ]
+    return [{"id": "displayName", "value": heading}, *(when if name == "Time" else [])]
 
 
 def row(title: str, *panels: Panel) -> Row:
@@ -401,6 +481,16 @@ def _overrides(queries: Iterable[Query]) -> list[Json]:
                 {"id": "custom.fillOpacity", "value": 0},
                 {"id": "custom.stacking", "value": {"group": "A", "mode": "none"}},
             ]
+        if each.mark:
+            properties += [
+                {"id": "color", "value": {"mode": "fixed", "fixedColor": each.mark}},
+                {"id": "custom.drawStyle", "value": "points"},
+                {"id": "custom.lineWidth", "value": 0},
+                {"id": "custom.pointSize", "value": 8},
+                {"id": "custom.showPoints", "value": "always"},
+                # With a name for each, the legend of many workers would be twice as long.
+                {"id": "custom.hideFrom", "value": {"legend": True, "tooltip": False, "viz": False}},
+            ]
         if properties:
             found.append({"matcher": {"id": "byFrameRefID", "options": letter}, "properties": properties})
     return found
@@ -455,17 +545,39 @@ def _variable(name: str, values: str) -> Json:
 
 
 def _annotations() -> list[Json]:
-    """Alerts while they fire, and deaths when they happen, on every time series of every dashboard."""
-    deaths = query.count(catalogue.EXITS, cause=query.UNWANTED)
+    """Alerts while they fire, deaths and deploys when they happen, on every time series of every dashboard.
+
+    A deploy is what gunicorn was told: to load the app anew, or to stop. Where that can't be seen, or says
+    too little, a deploy script tells Grafana itself: DEPLOY is the tag it gives.
+    """
+    deaths = query.news(catalogue.EXITS, cause=query.UNWANTED)
+    stops = query.news(catalogue.EXITS, cause="=~reload|shutdown")
+    by_app = f"sum by ({query.BY_APP})"
     return [
         _annotation("Alerts", query.FIRING, "{{alertname}}", "{{app}} {{instance}} {{device}}", "orange"),
         _annotation(
             "Deaths",
-            f"sum by (job, instance, app, cause) ({deaths}) > 0",
+            f"sum by (job, instance, app, cause) ({deaths})",
             "{{cause}}",
             "a worker of {{app}} on {{instance}}",
             "red",
         ),
+        _annotation(
+            "Deploys",
+            f"{by_app} ({stops}) or {by_app} ({query.news(catalogue.RELOADS)})",
+            "deploy",
+            "{{app}} on {{instance}} was reloaded or restarted",
+            "blue",
+        ),
+        {
+            "name": "Deploys told by CI",
+            # Every Grafana has it built in: nothing to choose at import.
+            "datasource": {"type": "grafana", "uid": "-- Grafana --"},
+            "enable": True,
+            "hide": False,
+            "iconColor": "light-blue",
+            "target": {"type": "tags", "tags": [DEPLOY], "matchAny": False, "limit": 100},
+        },
     ]
 
 

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from floodmark import rules
 from floodmark.gunicorn.verdict import WANTED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from floodmark.metric import Metric
 
 _ALERTS = Path(__file__).parents[1] / "alerts"
-_THRESHOLD = "floodmark:threshold:"
 
 # What aggregations of an app's and of a host's series keep.
 BY_APP = "job, instance, app"
@@ -68,6 +70,16 @@ def count(metric: Metric, window: str = "$__rate_interval", **matchers: str) -> 
     return f"floor(increase({select(metric, **matchers)}[{window}]) + 0.01)"
 
 
+def news(metric: Metric, **matchers: str) -> str:
+    """How many events a counter saw since the step before; nothing where it saw none.
+
+    Each event is in one step alone, however often is scraped: windows of increase() overlap, or leave gaps.
+    Those in the very step in which the counter began anew aren't seen.
+    """
+    counter = select(metric, **matchers)
+    return f"{counter} - last_over_time({counter}[15m] offset $__interval) > 0"
+
+
 def quantile(metric: Metric, which: float) -> str:
     """Quantile of a histogram over all that is selected; nothing where nothing was observed (not NaN)."""
     return f"histogram_quantile({which}, sum by (le) ({rate(metric, '_bucket')})) >= 0"
@@ -98,7 +110,22 @@ def threshold(name: str) -> str:
     Raises:
         ValueError: there is none.
     """
-    return _known(_THRESHOLD + name)
+    return _known(rules.THRESHOLD + name)
+
+
+@functools.cache
+def _thresholds() -> Mapping[str, float]:
+    text = (_ALERTS / "thresholds.rules.yml").read_text(encoding="utf-8")
+    return {name: rules.number(value) for name, value in rules.thresholds(text).items()}
+
+
+def threshold_value(name: str) -> float:
+    """The alert threshold ``name`` as it stands in the rules: for colours, which no series can set.
+
+    Raises:
+        ValueError: there is none.
+    """
+    return _thresholds()[threshold(name).removeprefix(rules.THRESHOLD)]
 
 
 def recorded(name: str) -> str:

@@ -10,27 +10,23 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from floodmark.catalogue import (
-    BACKLOG,
-    BACKLOG_LIMIT,
-    IN_FLIGHT,
     LISTEN_OVERFLOWS,
     REQUEST_BUSY,
     REQUEST_DURATION,
     REQUESTS,
-    REQUESTS_QUEUED,
     ROUTE_DURATION,
     ROUTE_REQUESTS,
     SETTING,
     SLOTS,
-    WORKER_CPU,
 )
 from floodmark.metric import Kind
 
 from . import palette
 from .outside import PROXY_DURATION, PROXY_GATEWAY_ERRORS, PROXY_REQUESTS
-from .panels import APP, Json, Query, dashboard, row, stat, threshold, timeseries
+from .panels import APP, Json, Query, dashboard, heatmap, row, stat, threshold, timeseries
 from .query import BY_APP, BY_HOST, count, quantile, rate, recorded, select
 from .query import threshold as threshold_series
+from .workers import backlog, in_flight, worker_cpu
 
 if TYPE_CHECKING:
     from .panels import Panel, Row
@@ -67,7 +63,6 @@ _SPEEDS = {
     "over 2.5 s": "red",
 }
 
-_WAITING = {"in flight": "blue", "waiting: listen": "orange", "waiting: worker": "yellow"}
 _STATUSES = {**palette.STATUSES, "unknown": "dark-red"}
 _SIGNATURES = {"refused": "red", "worker_killed": "orange", "slow_upstream": "purple", "other": "#8e8e8e"}
 
@@ -88,14 +83,14 @@ def _first_screen() -> list[Panel]:
             201,
             "Requests",
             """Requests answered a second over all that is selected; and what arrives at the app nearest to
-            its limit, of what that app can serve by the last day's measure. Bad: yellow from 70 % of
-            capacity, red from 90 %. No data: gunicorn sends no StatsD here; capacity needs an hour of it.""",
+            its limit, of what that app can serve by the last day's measure. Bad: red, where the alert
+            CapacityExceeded begins. No data: gunicorn sends no StatsD here; capacity needs an hour of it.""",
             Query(f"sum({rate(REQUESTS)})", "now"),
             Query(
                 f"max({_ARRIVALS} / {_CAPACITY})",
                 "of capacity",
                 unit="percentunit",
-                scale=palette.SATURATION,
+                scale=palette.rises("capacity_ratio"),
             ),
             unit="reqps",
         ),
@@ -113,48 +108,37 @@ def _first_screen() -> list[Panel]:
             203,
             "How long, p95 of the slowest app",
             """Nineteen of twenty requests waited less than this before a worker, and were served in less
-            than this by it: visitors wait for both together. Bad: seconds; of the first, anything above a
-            few milliseconds. No data: as in the graphs below.""",
-            Query(f"max({_WAIT})", "before a worker"),
-            Query(f"max({_SERVED_IN})", "in a worker"),
+            than this by it: visitors wait for both together. Bad: red, where the alerts RequestsQueueing and
+            SlowRequests begin; of the first, anything above a few milliseconds. No data: as in the graphs
+            below.""",
+            Query(f"max({_WAIT})", "before a worker", scale=palette.rises("queue_wait_seconds")),
+            Query(f"max({_SERVED_IN})", "in a worker", scale=palette.SLOW),
             unit="s",
         ),
         stat(
             204,
             "Busy of all slots",
-            """Share of what the busiest app can serve at once that is in use. Bad: yellow from 70 %, red
-            from 90 %: who comes next waits. No data: nobody can see what the workers do.""",
+            """Share of what the busiest app can serve at once that is in use. Bad: red, where the alert
+            WorkersSaturated begins: who comes next waits. No data: nobody can see what the workers do.""",
             Query(f"max({recorded('app:gunicorn_busy:ratio')})", "busy"),
             unit="percentunit",
             decimals=0,
             width=4,
-            scale=palette.SATURATION,
+            scale=palette.BUSY,
         ),
         stat(
             205,
             "Failed requests",
             """Share of the last 5 minutes' requests, of the worst app, that were answered with 5xx or that
-            their worker died on. Bad: yellow from 1 %, red from 5 %. No data: nothing was served, which can
-            be worse.""",
+            their worker died on. Bad: yellow, more than the error budget has; red, where the alert ErrorRate
+            begins. No data: nothing was served, which can be worse.""",
             Query(f"max({recorded('app:gunicorn_errors:ratio5m')})", "failed"),
             unit="percentunit",
             decimals=1,
             width=4,
-            scale=palette.LOST,
+            scale=palette.ERRORS,
         ),
-        timeseries(
-            206,
-            "Who waits: requests in flight, and those that wait",
-            """In flight: requests that workers serve; dashed are the slots they have for it. Waiting: listen,
-            nobody has accepted them; worker, accepted by a gthread worker without a free thread. Bad: waiting
-            above 0 for long. No data: floodmark may not look.""",
-            Query(f"sum({select(IN_FLIGHT)})", "in flight"),
-            Query(f"sum by (where) ({select(REQUESTS_QUEUED)})", "waiting: {{where}}"),
-            Query(f"sum({select(SLOTS)})", "slots", line=palette.LIMIT),
-            unit="none",
-            height=5,
-            colours=_WAITING,
-        ),
+        in_flight(206),
         timeseries(
             207,
             "How long before a worker, p95",
@@ -291,19 +275,7 @@ def _before() -> Row:
             Query(f"sum by ({BY_APP}) ({select(SLOTS)})", f"slots {APP}", line=palette.LIMIT),
             unit="none",
         ),
-        timeseries(
-            217,
-            "Listen backlog",
-            """Connections that wait to be accepted, by address; dashed is how many may. Bad: above 0 for
-            long: all workers are busy. At dashed users are turned away (Listen queue overflows).""",
-            Query(f"sum by ({BY_APP}, listener) ({select(BACKLOG)})", f"{{{{listener}}}} {APP}"),
-            Query(
-                f"min by ({BY_APP}, listener) ({select(BACKLOG_LIMIT)})",
-                f"limit {{{{listener}}}} {APP}",
-                line=palette.LIMIT,
-            ),
-            unit="none",
-        ),
+        backlog(217, width=8),
         timeseries(
             218,
             "Listen queue overflows",
@@ -320,6 +292,17 @@ def _before() -> Row:
 def _inside() -> Row:
     return row(
         "Inside a worker: whose requests are slow, and do they compute or wait?",
+        heatmap(
+            235,
+            "How long each request took in a worker",
+            """Requests a second (colour) by how long they took (height), of all that is selected. Bad: colour
+            that moves up: all get slower. A second band far above the first: some requests wait for something
+            that others don't need. A band at gunicorn's timeout: workers are killed on them. A gap: nothing
+            was served.""",
+            f"sum by (le) ({rate(REQUEST_DURATION, '_bucket')})",
+            unit="s",
+            cells="reqps",
+        ),
         timeseries(
             219,
             "Duration by app, p95",
@@ -339,14 +322,7 @@ def _inside() -> Row:
             Query(recorded("app:gunicorn_cpu_seconds:rate5m"), f"CPUs used {APP}"),
             unit="none",
         ),
-        timeseries(
-            221,
-            "CPU of each worker",
-            """CPU each worker slot uses; 100 % is one whole CPU. Bad: all near 100 %: the host is too small
-            or the code too dear. All near 0 while requests wait: they wait for a database or a disk.""",
-            Query(f"sum by ({BY_APP}, worker) ({rate(WORKER_CPU)})", f"{APP} {{{{worker}}}}"),
-            unit="percentunit",
-        ),
+        worker_cpu(221, width=8),
         timeseries(
             222,
             "Mean duration by route",

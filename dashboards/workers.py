@@ -48,9 +48,9 @@ from .panels import (
     threshold,
     timeseries,
 )
-from .query import BY_APP, UNWANTED, count, quantile, rate, recorded, select
+from .query import BY_APP, UNWANTED, count, news, quantile, rate, recorded, select
 
-DEATHS_TODAY = f"sum by (cause) ({count(EXITS, cause=UNWANTED, window='24h')})"
+_DEATHS_TODAY = f"sum by (cause) ({count(EXITS, cause=UNWANTED, window='24h')})"
 
 # What the alert WorkerCrashLoop counts: a deploy may kill many at once, and AppBootFailing tells of boots.
 _LOOPING = f"!~{'|'.join(sorted(WANTED | {'boot_error', 'shutdown_kill', 'unknown'}))}"
@@ -62,8 +62,25 @@ _THERE_IS = f"quantile_over_time(0.5, {select(MEMORY_HEADROOM)}[30m]) + on ({BY_
 
 _OLD = 6 * 3600
 
-_DEATH = f"max by (app, instance, cause, confidence, doing) ({select(LAST_DEATH)})"
-_LARGEST = f"max by (app, instance) (max_over_time({select(WORKER_RESIDENT)}[15m]))"
+# One point for each replacement, at the first step that sees the new worker. A slot may stand empty before,
+# and the boot time that start times are counted from may move by a second.
+_REPLACED = f"{select(WORKER_START)} > 1 + last_over_time({select(WORKER_START)}[5m] offset $__interval)"
+
+# A row for each death: the one that gunicorn_last_death_info tells, or else one with its cause alone;
+# and one for each other of that cause at the same moment, up to a small app's workers.
+_DIED = f"sum by ({BY_APP}, cause) ({news(EXITS, cause=UNWANTED)})"
+_TOLD = f"max by ({BY_APP}, cause, confidence, doing) ({select(LAST_DEATH)})"
+_DEATHS = " or ".join(
+    [
+        f"{_TOLD} * on ({BY_APP}, cause) group_left () {_DIED}",
+        f"({_DIED} unless on ({BY_APP}, cause) {_TOLD})",
+        *(f'label_replace({_DIED} >= {n}, "doing", "not known ({n})", "", "")' for n in (2, 3, 4)),
+    ]
+)
+_LARGEST = (
+    f"(max by ({BY_APP}) (max_over_time({select(WORKER_RESIDENT)}[$__rate_interval]))"
+    f" or NaN * max by ({BY_APP}) ({select(UP)}))"
+)
 
 
 def build() -> Json:
@@ -78,20 +95,7 @@ def build() -> Json:
 
 def _first_screen() -> list[Panel]:
     return [
-        stat(
-            101,
-            "Deaths in 24 h, by cause",
-            """Workers that ended without being asked to, by the true cause; recycles, reloads and shutdowns
-            are not counted. Bad: any. oom_kill: memory ran out. timeout: a worker hung or waited too long,
-            which more memory doesn't cure. No data: floodmark sees no gunicorn.""",
-            Query(
-                f'{DEATHS_TODAY} > 0 or label_replace(sum({DEATHS_TODAY}) == 0, "cause", "none", "", "")',
-                "{{cause}}",
-            ),
-            unit="none",
-            width=8,
-            scale=palette.NONE_IS_GOOD,
-        ),
+        deaths_today(101, width=8),
         stat(
             102,
             "Last death of each app, within 15 min",
@@ -110,21 +114,7 @@ def _first_screen() -> list[Panel]:
             width=11,
             scale=palette.NONE_IS_GOOD,
         ),
-        stat(
-            103,
-            "Workers",
-            """Live workers, and how many are missing to the number configured, over all apps. Bad: any
-            missing for more than the moments a restart takes.""",
-            Query(f"sum({select(WORKERS)})", "live"),
-            Query(
-                f"sum(clamp_min(sum by ({BY_APP}) ({select(WORKERS_TARGET)})"
-                f" - sum by ({BY_APP}) ({select(WORKERS)}), 0))",
-                "missing",
-                scale=palette.NONE_IS_GOOD,
-            ),
-            unit="none",
-            width=5,
-        ),
+        workers_now(103, width=5),
         timeseries(
             104,
             "Deaths by cause",
@@ -142,10 +132,16 @@ def _first_screen() -> list[Panel]:
         timeseries(
             105,
             "Memory of each worker",
-            """Resident memory by worker slot; a fall is a restart, a red mark a death. Bad: a line that only
-            rises until it falls at a mark (a leak that the kernel ends), or one that leaps before it (a large
-            upload or query). A sawtooth without marks is max_requests at work.""",
+            """Resident memory by worker slot; at a point the slot got a new worker, at a red line one died.
+            Bad: a memory that only rises until it falls at a red line (a leak that the kernel ends), or leaps
+            before it (a large upload or query). A sawtooth with points alone is max_requests at work.""",
             Query(f"max by ({BY_APP}, worker) ({select(WORKER_RESIDENT)})", WORKER),
+            Query(
+                f"max by ({BY_APP}, worker) ({select(WORKER_RESIDENT)})"
+                f" and on ({BY_APP}, worker) {_REPLACED}",
+                f"replaced {WORKER}",
+                mark=palette.MARK,
+            ),
             unit="bytes",
             width=12,
             height=5,
@@ -180,20 +176,7 @@ def _first_screen() -> list[Panel]:
             unit="percentunit",
             height=5,
         ),
-        timeseries(
-            108,
-            "Requests in flight, and those that wait",
-            """In flight: requests that workers serve; dashed are the slots they have for it. Waiting: listen,
-            nobody has accepted them; worker, accepted by a gthread worker without a free thread. Bad: in
-            flight at dashed and waiting above 0 before a death: workers were held up, not idle. No data:
-            floodmark may not look.""",
-            Query(f"sum({select(IN_FLIGHT)})", "in flight"),
-            Query(f"sum by (where) ({select(REQUESTS_QUEUED)})", "waiting: {{where}}"),
-            Query(f"sum({select(SLOTS)})", "slots", line=palette.LIMIT),
-            unit="none",
-            height=5,
-            colours={"in flight": "blue", "waiting: listen": "yellow", "waiting: worker": "purple"},
-        ),
+        in_flight(108),
     ]
 
 
@@ -202,15 +185,18 @@ def _one_by_one() -> Row:
         "The deaths: who, of what, and how sure is it?",
         table(
             109,
-            "Last deaths",
-            """The last unwanted death of each app in the last 15 minutes: its cause, what the worker was
-            doing (the innermost call of the app's own code, where the agent saw it), and the largest worker
-            of the app in that time. Bad: any row; floodmark why tells older ones, with their evidence.""",
-            f"{_DEATH} * on (app, instance) group_left () {_LARGEST} or 0 * {_DEATH}",
+            "Deaths, one by one",
+            """Each unwanted end of a worker, newest first: its cause, how sure it is, what was in flight (the
+            innermost call of the app's own code, where the agent saw it), and the app's largest worker just
+            before. Bad: any row; floodmark why has the evidence. Several of a cause at one moment: the last
+            tells all, up to three more their cause.""",
+            # One host under two jobs is one host: without the job each death is there once.
+            "max by (app, cause, confidence, doing) (label_join("
+            f'0 * ({_DEATHS}) + on ({BY_APP}) group_left () {_LARGEST}, "app", "@", "app", "instance"))',
             unit="bytes",
             width=24,
-            height=5,
-            value="largest worker",
+            headings={"doing": "in flight", "Value": "largest worker"},
+            history=True,
         ),
         bargauge(
             110,
@@ -320,43 +306,113 @@ def _recycling() -> Row:
             unit="percentunit",
             most=1,
         ),
-        table(
-            119,
-            "Settings",
-            """Numeric settings of each app as far as they can be known from outside. Bad: max_requests 0 with
-            growing memory; max_requests_jitter 0 makes workers restart together.""",
-            f"max by (app, instance, setting) ({select(SETTING)})",
-            width=24,
-            value="value",
-        ),
+        settings(119, width=24),
     )
 
 
 def _at_work() -> Row:
     return row(
         "At work: do they compute, or wait?",
-        timeseries(
-            120,
-            "CPU of each worker",
-            """CPU each worker slot uses; 100 % is one whole CPU. Bad: all near 100 %: the host is too small
-            or the code too dear. All near 0 while requests wait and timeouts kill: they wait for a database
-            or a disk.""",
-            Query(f"sum by ({BY_APP}, worker) ({rate(WORKER_CPU)})", WORKER),
-            unit="percentunit",
-            width=12,
+        worker_cpu(120, width=12),
+        backlog(121, width=12),
+    )
+
+
+def deaths_today(number: int, width: int) -> Panel:
+    """How many died of what since yesterday; none is said, not left out."""
+    return stat(
+        number,
+        "Deaths in 24 h, by cause",
+        """Workers that ended without being asked to, by the true cause; recycles, reloads and shutdowns
+        are not counted. Bad: any. oom_kill: memory ran out. timeout: a worker hung or waited too long,
+        which more memory doesn't cure. No data: floodmark sees no gunicorn.""",
+        Query(
+            f'{_DEATHS_TODAY} > 0 or label_replace(sum({_DEATHS_TODAY}) == 0, "cause", "none", "", "")',
+            "{{cause}}",
         ),
-        timeseries(
-            121,
-            "Listen backlog",
-            """Connections that wait to be accepted, by address; dashed is how many may. Bad: above 0 for
-            long: all workers are busy. At dashed users are turned away.""",
-            Query(f"sum by ({BY_APP}, listener) ({select(BACKLOG)})", f"{{{{listener}}}} {APP}"),
-            Query(
-                f"min by ({BY_APP}, listener) ({select(BACKLOG_LIMIT)})",
-                f"limit {{{{listener}}}} {APP}",
-                line=palette.LIMIT,
-            ),
-            unit="none",
-            width=12,
+        unit="none",
+        width=width,
+        scale=palette.NONE_IS_GOOD,
+    )
+
+
+def workers_now(number: int, width: int) -> Panel:
+    """How many live, and how many should."""
+    return stat(
+        number,
+        "Workers",
+        """Live workers, and how many are missing to the number configured, over all apps. Bad: any
+        missing for more than the moments a restart takes.""",
+        Query(f"sum({select(WORKERS)})", "live"),
+        Query(
+            f"sum(clamp_min(sum by ({BY_APP}) ({select(WORKERS_TARGET)})"
+            f" - sum by ({BY_APP}) ({select(WORKERS)}), 0))",
+            "missing",
+            scale=palette.NONE_IS_GOOD,
         ),
+        unit="none",
+        width=width,
+    )
+
+
+def in_flight(number: int) -> Panel:
+    """What workers serve, of what they can, and what waits for them."""
+    return timeseries(
+        number,
+        "Requests in flight, and those that wait",
+        """In flight: requests that workers serve; dashed are the slots they have for it. Waiting: listen,
+        nobody has accepted them; worker, accepted by a gthread worker without a free thread. Bad: waiting
+        above 0 for long, or before a death: workers were held up, not idle. No data: floodmark may not
+        look.""",
+        Query(f"sum({select(IN_FLIGHT)})", "in flight"),
+        Query(f"sum by (where) ({select(REQUESTS_QUEUED)})", "waiting: {{where}}"),
+        Query(f"sum({select(SLOTS)})", "slots", line=palette.LIMIT),
+        unit="none",
+        height=5,
+        colours={"in flight": "blue", "waiting: listen": "orange", "waiting: worker": "yellow"},
+    )
+
+
+def settings(number: int, width: int) -> Panel:
+    """Each app's settings that are numbers."""
+    return table(
+        number,
+        "Settings",
+        """Numeric settings of each app as far as they can be known from outside. Bad: max_requests 0 with
+        growing memory; max_requests_jitter 0 makes workers restart together.""",
+        f"max by (app, instance, setting) ({select(SETTING)})",
+        width=width,
+        headings={"Value": "value"},
+    )
+
+
+def worker_cpu(number: int, width: int) -> Panel:
+    """Whether workers compute or wait."""
+    return timeseries(
+        number,
+        "CPU of each worker",
+        """CPU each worker slot uses; 100 % is one whole CPU. Bad: all near 100 %: the host is too small
+        or the code too dear. All near 0 while requests wait and timeouts kill: they wait for a database
+        or a disk.""",
+        Query(f"sum by ({BY_APP}, worker) ({rate(WORKER_CPU)})", WORKER),
+        unit="percentunit",
+        width=width,
+    )
+
+
+def backlog(number: int, width: int) -> Panel:
+    """The kernel's queue before the workers, and its end."""
+    return timeseries(
+        number,
+        "Listen backlog",
+        """Connections that wait to be accepted, by address; dashed is how many may. Bad: above 0 for
+        long: all workers are busy. At dashed users are turned away.""",
+        Query(f"sum by ({BY_APP}, listener) ({select(BACKLOG)})", f"{{{{listener}}}} {APP}"),
+        Query(
+            f"min by ({BY_APP}, listener) ({select(BACKLOG_LIMIT)})",
+            f"limit {{{{listener}}}} {APP}",
+            line=palette.LIMIT,
+        ),
+        unit="none",
+        width=width,
     )

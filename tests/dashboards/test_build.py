@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+from dashboards import palette
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,6 +66,32 @@ def test_building_mends_all_of_it_and_writes_the_same_bytes_each_time(tree: Path
     assert _build(tree).returncode == 0
     committed = {path.name: path.read_bytes() for path in (ROOT / "dashboards/json").iterdir()}
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == committed
+
+
+def test_every_step_of_colour_moves_with_the_alerts_thresholds(tree: Path) -> None:
+    rules = tree / "alerts/thresholds.rules.yml"
+    rules.write_text(re.sub(r"vector\((.*)\)", r"vector((\1) * 1.01)", rules.read_text()))
+    assert _build(tree).returncode == 0
+    for path in (ROOT / "dashboards/json").iterdir():
+        committed, moved = (
+            list(_scales(json.loads(file.read_text()))) for file in (path, tree / path.relative_to(ROOT))
+        )
+        for before, after in zip(committed, moved, strict=True):
+            # An event is bad, and so is a number divided by its alert's threshold from 1 on.
+            if before not in ([], [1], [palette.NEAR, 1]):
+                assert all(was != is_ for was, is_ in zip(before, after, strict=True)), (path.name, before)
+
+
+def _scales(node: object) -> Iterator[list[float]]:
+    """Numbers of each scale of colours, those of single fields too; the base has none."""
+    if isinstance(node, dict):
+        if "steps" in node and node.get("mode") == "absolute":
+            yield [step["value"] for step in node["steps"] if step["value"] is not None]
+        for inner in node.values():
+            yield from _scales(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _scales(inner)
 
 
 def test_help_says_what_it_does() -> None:

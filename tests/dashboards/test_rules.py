@@ -23,6 +23,15 @@ Json = dict[str, Any]
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "dashboards" / "json").glob("*.json"))
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+# The one query of another data source, one that every Grafana has built in: what a deploy script told it.
+TOLD_BY_CI = {
+    "name": "Deploys told by CI",
+    "datasource": {"type": "grafana", "uid": "-- Grafana --"},
+    "enable": True,
+    "hide": False,
+    "iconColor": "light-blue",
+    "target": {"type": "tags", "tags": ["floodmark-deploy"], "matchAny": False, "limit": 100},
+}
 RULES = [
     rule
     for path in sorted((ROOT / "alerts").glob("*.rules.yml"))
@@ -62,8 +71,16 @@ def panels(dashboard: Json) -> list[Json]:
 @pytest.fixture
 def expressions(dashboard: Json, panels: list[Json]) -> list[str]:
     """Every PromQL expression of it: panels' and annotations'."""
-    annotations = [each["target"]["expr"] for each in dashboard["annotations"]["list"]]
+    annotations = [each["target"]["expr"] for each in _annotations(dashboard)]
     return [target["expr"] for panel in panels for target in panel["targets"]] + annotations
+
+
+def _annotations(dashboard: Json) -> list[Json]:
+    """Those that ask Prometheus: all but the last."""
+    annotations: list[Json] = dashboard["annotations"]["list"]
+    *asking, told = annotations
+    assert told == TOLD_BY_CI
+    return asking
 
 
 def _keys(value: object) -> set[str]:
@@ -126,9 +143,10 @@ def test_its_uid_is_the_name_of_its_file_and_it_carries_the_projects_tag(
 def test_every_query_asks_the_data_source_that_the_reader_chose(dashboard: Json, panels: list[Json]) -> None:
     assert "${DS_" not in json.dumps(dashboard)
     asked = _datasources(dashboard)
+    asked.remove(TOLD_BY_CI["datasource"])
     assert asked == [DATASOURCE] * len(asked)
     asking = [*panels, *(target for panel in panels for target in panel["targets"])]
-    asking += dashboard["annotations"]["list"]
+    asking += _annotations(dashboard)
     asking += [each for each in dashboard["templating"]["list"] if each["type"] == "query"]
     assert all("datasource" in each for each in asking)
 
@@ -208,6 +226,17 @@ def test_every_base_step_of_a_colour_scale_is_a_real_null(panels: list[Json]) ->
         assert all(isinstance(step["value"], (int, float)) for step in rest)
 
 
+def test_a_heatmap_is_of_buckets_by_their_bounds_as_todays_grafana_reads_it(panels: list[Json]) -> None:
+    for panel in panels:
+        formats = {target.get("format") for target in panel["targets"]}
+        assert ("heatmap" in formats) == (panel["type"] == "heatmap"), panel["title"]
+        if panel["type"] == "heatmap":
+            (target,) = panel["targets"]
+            assert re.match(r"sum by \(le\) \(rate\(\w+_bucket{", target["expr"]), panel["title"]
+            assert panel["options"]["calculate"] is False
+            assert {panel["options"]["yAxis"]["unit"], panel["options"]["cellValues"]["unit"]} <= UNITS
+
+
 # 5. Queries that don't lie.
 
 
@@ -234,7 +263,9 @@ def test_no_counter_is_shown_raw(expressions: list[str]) -> None:
     counters = {name for name, row in rows.items() if row.kind is Kind.COUNTER}
     # Parts of a histogram have no row of their own; pg_stat_activity_count has one: it is a gauge.
     counters |= {name for name in known().keys() - rows if name.endswith(("_bucket", "_sum", "_count"))}
-    for expr in expressions:
+    # What a counter is more than a step before is a count of events, and no counter any more.
+    news = r"(\w+{[^}]*}) - last_over_time\(\1\[15m\] offset \$__interval\) > 0"
+    for expr in (re.sub(news, "up", each) for each in expressions):
         for name in counters & {found.name for found in selectors(expr)}:
             uses = re.findall(rf"(\w*)\(?\b{name}{{[^}}]*}}(\[?)", expr)
             assert set(uses) <= {("rate", "["), ("increase", "[")}, expr
@@ -259,6 +290,24 @@ def test_every_threshold_is_a_recorded_series_drawn_as_a_dashed_line(panels: lis
             assert styles["custom.lineStyle"]["fill"] == "dash", panel["title"]
 
 
+def test_what_is_drawn_apart_is_a_dashed_line_or_points_without_one(panels: list[Json]) -> None:
+    for panel in panels:
+        for override in panel["fieldConfig"]["overrides"]:
+            styles = {each["id"]: each["value"] for each in override["properties"]}
+            if override["matcher"]["id"] != "byFrameRefID" or not any(
+                id_.startswith("custom.") for id_ in styles
+            ):
+                continue
+            where = f"{panel['title']}: {override['matcher']['options']}"
+            assert styles["color"]["mode"] == "fixed", where
+            if styles["custom.drawStyle"] == "points":
+                assert (styles["custom.lineWidth"], styles["custom.pointSize"]) == (0, 8), where
+                assert styles["custom.hideFrom"]["legend"], where
+            else:
+                assert styles["custom.drawStyle"] == "line", where
+                assert styles["custom.lineStyle"]["fill"] == "dash", where
+
+
 def test_no_line_over_time_is_coloured_by_a_number_typed_here(panels: list[Json]) -> None:
     for panel in panels:
         if panel["type"] == "timeseries":
@@ -267,13 +316,13 @@ def test_no_line_over_time_is_coloured_by_a_number_typed_here(panels: list[Json]
             assert "thresholds" not in ids, panel["title"]
 
 
-def test_alerts_and_deaths_are_marked_on_every_graph(dashboard: Json) -> None:
+def test_alerts_deaths_and_deploys_are_marked_on_every_graph(dashboard: Json) -> None:
     marked = [
         {found.name for found in selectors(each["target"]["expr"])}
-        for each in dashboard["annotations"]["list"]
+        for each in _annotations(dashboard)
         if each["enable"]
     ]
-    assert marked == [{"ALERTS"}, {catalogue.EXITS.name}]
+    assert marked == [{"ALERTS"}, {catalogue.EXITS.name}, {catalogue.EXITS.name, catalogue.RELOADS.name}]
 
 
 def test_each_cause_of_death_has_a_colour_of_its_own(panels: list[Json]) -> None:
@@ -338,7 +387,48 @@ def test_no_table_is_too_wide_for_a_phone(panels: list[Json]) -> None:
     for panel in panels:
         if panel["type"] == "table":
             (target,) = panel["targets"]
-            assert len(grouping_labels(target["expr"])) + 1 <= 6, panel["title"]
+            outermost = re.match(r"(?:round\()?\w+ by \(([\w, ]+)\)", target["expr"])
+            assert outermost, panel["title"]
+            columns = {"Time", "Value", *outermost[1].split(", ")}
+            for override in panel["fieldConfig"]["overrides"]:
+                assert override["matcher"]["options"] in columns, panel["title"]
+                if {"id": "custom.hidden", "value": True} in override["properties"]:
+                    columns.remove(override["matcher"]["options"])
+            assert len(columns) <= 6, panel["title"]
+
+
+def test_a_table_is_of_now_or_of_moments_that_it_shows_the_newest_first(panels: list[Json]) -> None:
+    for panel in panels:
+        if panel["type"] == "table":
+            (target,) = panel["targets"]
+            assert (target["format"], target["instant"]) == ("table", not target["range"]), panel["title"]
+            (time,) = [o for o in panel["fieldConfig"]["overrides"] if o["matcher"]["options"] == "Time"]
+            given = {each["id"]: each["value"] for each in time["properties"]}
+            if target["instant"]:
+                assert given == {"custom.hidden": True}, panel["title"]
+            else:
+                assert given["unit"].startswith("dateTime"), panel["title"]
+                newest_first = [{"displayName": given["displayName"], "desc": True}]
+                assert panel["options"]["sortBy"] == newest_first, panel["title"]
+
+
+def test_a_title_fits_its_panel_on_a_laptop(panels: list[Json]) -> None:
+    for panel in panels:
+        # A column is 54 pixels of 1366, a letter 7.4 on average; margins and the description's mark take 40.
+        assert 7.4 * len(panel["title"]) <= 54 * panel["gridPos"]["w"] - 40, panel["title"]
+
+
+def test_a_graph_begins_at_zero_but_where_it_compares_with_the_past(panels: list[Json]) -> None:
+    for panel in panels:
+        if panel["type"] == "timeseries" and panel["fieldConfig"]["defaults"].get("min") != 0:
+            assert " offset " in panel["targets"][0]["expr"], panel["title"]
+
+
+def test_a_legend_is_a_list_below_which_grafana_keeps_to_a_third_of_the_panel(panels: list[Json]) -> None:
+    for panel in panels:
+        if panel["type"] == "timeseries":
+            legend = panel["options"]["legend"]
+            assert (legend["displayMode"], legend["placement"]) == ("list", "bottom"), panel["title"]
 
 
 def test_panels_neither_overlap_nor_share_a_number(dashboard: Json, panels: list[Json]) -> None:
