@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Find Prometheus, Alertmanager and their tools, or get them without root and without installing anything.
+"""Find Prometheus, Alertmanager, their tools and two proxies, or get them with no root and nothing installed.
 
 Looked for on PATH, then in the cache folder (${XDG_CACHE_HOME:-~/.cache}/floodmark/servers). What is in
 neither is taken from the distribution's own packages (apt-get download, dpkg -x) into that folder: no root,
-nothing installed, no service started, 150 MB unpacked. Delete the folder to be rid of them.
+nothing installed, no service started, 200 MB unpacked. Delete the folder to be rid of them.
 """
 
 # Standard library only: the Makefile runs this before there is a virtual environment.
@@ -51,6 +51,8 @@ SERVERS = {
         "prometheus-process-exporter",
         "usr/bin/prometheus-process-exporter",
     ),
+    "nginx": Server(("nginx",), "nginx", "usr/sbin/nginx"),
+    "caddy": Server(("caddy",), "caddy", "usr/bin/caddy"),
 }
 
 _BY_HAND = "Put prometheus, promtool, alertmanager and amtool on PATH (https://prometheus.io/download)"
