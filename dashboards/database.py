@@ -55,6 +55,15 @@ _HOST_DISK = f"({DISK_USED}) unless on () {select(DB_QUEUE)}"
 # What runs in the background takes none of the connections; before 0.17 the exporter didn't tell it apart.
 _CONNECTIONS = f"sum by ({BY_SERVER}) ({select(PG_ACTIVITY, backend_type='=~|client backend')})"
 _MOST = f"max by ({BY_SERVER}) ({select(PG_MAX_CONNECTIONS)})"
+# The nearest of all to the alert about it, whichever database and whatever of it.
+DATABASE_USED = " or ".join(
+    f'label_replace({share} / scalar({threshold_series(alert)}), "of", "{alert}", "", "")'
+    for share, alert in (
+        (select(DB_QUEUE), "db_disk_queue_depth"),
+        (select(DB_CPU), "cpu_busy_ratio"),
+        (f"{_CONNECTIONS} / {_MOST}", "db_connections_ratio"),
+    )
+)
 _BLOCKS_HIT = f"sum by ({BY_DATABASE}) ({rate(PG_BLOCKS_HIT)})"
 _BLOCKS_READ = f"sum by ({BY_DATABASE}) ({rate(PG_BLOCKS_READ)})"
 

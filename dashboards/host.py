@@ -60,6 +60,8 @@ CPU_BUSY = (
 )
 _CPUS = f"count by ({BY_HOST}) ({rate(CPU_SECONDS, mode='idle')})"
 _AVAILABLE = f"{select(MEM_AVAILABLE)} / {select(MEM_TOTAL)}"
+STEAL = f"sum by ({BY_HOST}) ({rate(CPU_SECONDS, mode='steal')}) / sum by ({BY_HOST}) ({rate(CPU_SECONDS)})"
+SWAP_USED = f"sum({select(SWAP_TOTAL)} - {select(SWAP_FREE)})"
 DISK_QUEUE = rate(DISK_IO_TIME_WEIGHTED, device=_DEVICES)
 _AWAIT = (
     f"({rate(DISK_READ_TIME, device=_DEVICES)} + {rate(DISK_WRITE_TIME, device=_DEVICES)})"
@@ -128,7 +130,7 @@ def _first_screen() -> list[Panel]:
             "Swap",
             """Swap in use on all hosts, and the smallest size of any. Bad: a size of 0 on a small host: there
             memory that is full kills at once. In use and growing: it only delays the kill.""",
-            Query(f"sum({select(SWAP_TOTAL)} - {select(SWAP_FREE)})", "in use"),
+            Query(SWAP_USED, "in use"),
             Query(f"min({select(SWAP_TOTAL)})", "size"),
             unit="bytes",
             width=5,
@@ -233,11 +235,7 @@ def _cpu() -> Row:
             "Steal",
             """Share of CPU time that the hypervisor gave to others while this host had work. Bad: above the
             dashed line: credits are spent, or neighbours are busy. No code of yours is the cause.""",
-            Query(
-                f"sum by ({BY_HOST}) ({rate(CPU_SECONDS, mode='steal')})"
-                f" / sum by ({BY_HOST}) ({rate(CPU_SECONDS)})",
-                HOST,
-            ),
+            Query(STEAL, HOST),
             threshold("cpu_steal_ratio"),
             unit="percentunit",
             width=6,

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DATABASE = "{{database}} {{service}}"
+_HEIGHT = 6
 
 # Recycles and scaling are everyday life; what is left are deaths, and what deploys do.
 _NEWS = "!~max_requests|scale_down"
@@ -72,7 +73,7 @@ def _line(  # noqa: PLR0913 - what differs between them is exactly this
 ) -> Panel:
     """Lines as wide as the page, on its one time line."""
     return timeseries(
-        number, title, description, *queries, unit=unit, width=24, height=4, most=most, colours=colours
+        number, title, description, *queries, unit=unit, width=24, height=_HEIGHT, most=most, colours=colours
     )
 
 
@@ -146,7 +147,12 @@ def _time_line() -> list[Panel]:
             ),
             unit="percentunit",
             most=1,
-            colours={"host": palette.RESOURCES["memory"], "swap": palette.MEMORY_KINDS["swap"]},
+            colours={
+                "app": "blue",
+                "host": palette.RESOURCES["memory"],
+                "swap": palette.MEMORY_KINDS["swap"],
+                "heap": "yellow",
+            },
         ),
         timeseries(
             165,
@@ -157,7 +163,7 @@ def _time_line() -> list[Panel]:
             Query(f"sum by ({BY_APP}, cause) ({count(EXITS, cause=_NEWS)})", f"{{{{cause}}}} {APP}"),
             unit="none",
             width=24,
-            height=4,
+            height=_HEIGHT,
             draw="bars",
             every="1m",
             colours=palette.CAUSES,
@@ -252,7 +258,7 @@ def _more() -> Row:
             Query(f"sum by ({BY_HOST}) ({count(LISTEN_OVERFLOWS)})", HOST),
             unit="none",
             width=24,
-            height=4,
+            height=_HEIGHT,
             draw="bars",
             every="1m",
         ),

@@ -209,7 +209,7 @@ def _first_screen() -> list[Panel]:
                 # No counter tells the first one: it begins with it.
                 f"max by ({BY_JVM}) ({select(JVM_LIVE)} != {select(JVM_LIVE)} offset $__interval) > 0",
                 f"GC ran {JVM}",
-                mark=palette.MARK,
+                mark=palette.LEFT_AFTER_GC,
             ),
             Query(_SIZE, f"size {JVM}", line=palette.LIMIT),
             Query(
@@ -218,7 +218,7 @@ def _first_screen() -> list[Panel]:
                 line=palette.THRESHOLD,
             ),
             unit="bytes",
-            colours={"old": "blue", "left": "purple"},
+            colours={"old": "blue", "left": palette.LEFT_AFTER_GC},
         ),
         timeseries(
             371,

@@ -167,10 +167,10 @@ def _first_screen() -> list[Panel]:
             Query(
                 f"{_LIVE} and on ({BY_APP}) sum by ({BY_APP}) ({news(GC_COLLECTIONS, generation='2')})",
                 f"GC ran {APP}",
-                mark=palette.MARK,
+                mark=palette.LEFT_AFTER_GC,
             ),
             unit="short",
-            colours={"allocated": "blue", "left": "purple"},
+            colours={"allocated": "blue", "left": palette.LEFT_AFTER_GC},
         ),
         timeseries(
             309,
@@ -310,7 +310,7 @@ def _collector() -> Row:
             Query(f"max by ({BY_APP}) ({select(HEAP_USED)})", f"heap {APP}"),
             Query(f"max by ({BY_APP}) ({select(HEAP_LIVE_BYTES)})", f"left {APP}"),
             unit="bytes",
-            colours={"heap": "blue", "left": "purple"},
+            colours={"heap": "blue", "left": palette.LEFT_AFTER_GC},
         ),
         timeseries(
             321,

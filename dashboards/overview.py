@@ -25,15 +25,20 @@ from floodmark.catalogue import (
 )
 
 from . import palette
-from .host import CPU_BUSY, DISK_USED
+from .database import DATABASE_USED
+from .host import CPU_BUSY, DISK_USED, STEAL, SWAP_USED
 from .memory import FULL_IN
 from .panels import APP, Json, Query, dashboard, row, stat, table, timeseries
 from .query import BY_APP, FIRING, UNWANTED, count, quantile, rate, recorded, select
 from .query import threshold as threshold_series
+from .traffic import GATEWAY_ERRORS, WAIT
 from .workers import deaths_today, settings, workers_now
 
 if TYPE_CHECKING:
     from .panels import Panel, Row
+
+# Heights of what is below the first line of numbers: room for two lines of them on a phone.
+_SECOND, _THIRD = 4, 6
 
 _NOW = f"sum({rate(REQUESTS)})"
 _SERVED = f"(sum({rate(REQUESTS)}) > 0)"
@@ -90,17 +95,17 @@ def _first_screen() -> list[Panel]:
         ),
         stat(
             3,
-            "Latency p95",
-            """Nineteen of twenty requests were served faster than this, from the worker's first look to the
-            last byte; time spent waiting for a worker comes on top. Bad: red, where the alert SlowRequests
-            begins.""",
-            Query(quantile(REQUEST_DURATION, 0.95), "p95"),
+            "How long, p95",
+            """Nineteen of twenty requests waited less than this for a worker, and were served in less than
+            this by it: visitors wait for both. Bad: red, where the alerts RequestsQueueing and SlowRequests
+            begin. Waits lacks where neither the proxy sets X-Request-Start nor the agent is there.""",
+            Query(f"max({WAIT})", "waits", scale=palette.rises("queue_wait_seconds")),
+            Query(quantile(REQUEST_DURATION, 0.95), "is served", scale=palette.SLOW),
             unit="s",
-            width=3,
-            scale=palette.SLOW,
+            width=5,
         ),
-        workers_now(4, width=4),
-        deaths_today(5, width=6),
+        workers_now(4, width=3),
+        deaths_today(5, width=5),
         stat(
             6,
             "Alerts firing",
@@ -114,20 +119,27 @@ def _first_screen() -> list[Panel]:
         stat(
             7,
             "Which tier is the bottleneck? The highest one",
-            """How much of each is used up, the worst app, host and disk of what is selected. 100 % is all
-            of it. Workers: requests in flight of slots. CPU: all but idle and waiting for a disk, steal
-            included. Memory: of the host or of the app's limit. Disk: queue and await against the
-            thresholds of the alert DiskQueueHigh, which fires from 100 %. Bad: red, where the alerts of each
-            begin; yellow is near it.""",
+            """How much of each is used up, the worst of what is selected. Workers: requests in flight of
+            slots. CPU: all but idle and waiting for a disk, steal included. Memory: of the host or of the
+            app's limit. Against the alert, which begins at 100 %: the host's disk (queue and await); the
+            database (its disk's queue, CPU, connections); the proxy's 502 and 504. Bad: red, where the
+            alerts of each begin; yellow is near it. One that lacks isn't measured here.""",
             Query(
                 f"max({_BUSY_SLOTS} or {_BUSY_WORKERS} or {_BUSY_BY_LITTLE})", "Workers", scale=palette.BUSY
             ),
             Query(f"max({CPU_BUSY})", "CPU", scale=palette.CPU),
             Query(f"max({_MEMORY_USED})", "Memory", scale=palette.MEMORY),
             Query(f"max({DISK_USED})", "Disk", scale=palette.OF_ALERT),
+            Query(f"max({DATABASE_USED})", "Database", scale=palette.OF_ALERT),
+            Query(
+                f"max({GATEWAY_ERRORS}) / {threshold_series('gateway_error_ratio')}",
+                "Proxy",
+                scale=palette.OF_ALERT,
+            ),
             unit="percentunit",
             decimals=0,
-            width=14,
+            width=12,
+            height=_SECOND,
         ),
         stat(
             8,
@@ -140,13 +152,28 @@ def _first_screen() -> list[Panel]:
             Query(FULL_IN, "full in", unit="s", scale=palette.TIME_LEFT),
             unit="bytes",
             decimals=1,
-            width=10,
+            width=7,
+            height=_SECOND,
+        ),
+        stat(
+            12,
+            "Host",
+            """Share of the worst host's CPU time that the hypervisor gave to others (steal), and swap in use
+            on all hosts. Bad: steal in red, where the alert CpuSteal begins: credits are spent, no code of
+            yours is the cause. Swap that grows: memory is full.""",
+            Query(f"max({STEAL})", "steal", unit="percentunit", scale=palette.rises("cpu_steal_ratio")),
+            Query(SWAP_USED, "swap"),
+            unit="bytes",
+            decimals=0,
+            width=5,
+            height=_SECOND,
         ),
         timeseries(
             9,
             "Requests/s against yesterday",
             """Requests served a second; grey is the same time yesterday. Dashed: the rate from which the
-            alert TrafficSpike fires. Bad: far above grey; or a fall to nothing while people still come.""",
+            alert TrafficSpike fires; red what the apps can serve, as their own last day says. Bad: far above
+            grey, near red; or a fall to nothing while people still come.""",
             Query(_NOW, "now"),
             Query(f"sum({rate(REQUESTS, offset='1d')})", "yesterday"),
             Query(
@@ -156,7 +183,9 @@ def _first_screen() -> list[Panel]:
                 "alert threshold",
                 line=palette.THRESHOLD,
             ),
+            Query(f"sum({recorded('app:gunicorn_capacity:rate1d')})", "capacity", line=palette.LIMIT),
             unit="reqps",
+            height=_THIRD,
             colours=palette.TRAFFIC,
         ),
         timeseries(
@@ -166,6 +195,7 @@ def _first_screen() -> list[Panel]:
             Bad: p50 rising: everybody waits. p99 alone rising: one slow thing, or a worker that hangs.""",
             *(Query(quantile(REQUEST_DURATION, q), f"p{q * 100:.0f}") for q in (0.5, 0.95, 0.99)),
             unit="s",
+            height=_THIRD,
             colours=palette.QUANTILES,
         ),
         timeseries(
@@ -175,6 +205,7 @@ def _first_screen() -> list[Panel]:
             loop. What came just before, in the graphs beside and below, is where to look.""",
             Query(f"sum by (cause) ({count(EXITS, cause=UNWANTED)})", "{{cause}}"),
             unit="none",
+            height=_THIRD,
             draw="bars",
             every="1m",
             colours=palette.CAUSES,

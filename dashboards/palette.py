@@ -51,9 +51,10 @@ RESOURCES = {"cpu": "blue", "memory": "purple", "disk": "orange", "in": "blue", 
 # What a dashed line stands for: the alert's threshold, or a limit that can't be passed.
 THRESHOLD = "orange"
 LIMIT = "red"
-# A point on a line: there its worker was replaced, or its garbage collected. White or black, by the theme: no
-# line is.
+# A point on a line: there its worker was replaced. White or black, by the theme: no line is.
 MARK = "text"
+# What a full collection leaves, and the points where one ran: under load they cover the whole line.
+LEFT_AFTER_GC = "purple"
 
 # Steps of colour for a number: (from, colour), the first from minus infinity. Red begins where an alert does,
 # by its threshold. Yellow begins where something else is told or looked at before, or else near it: at this

@@ -486,7 +486,7 @@ def _overrides(queries: Iterable[Query]) -> list[Json]:
                 {"id": "color", "value": {"mode": "fixed", "fixedColor": each.mark}},
                 {"id": "custom.drawStyle", "value": "points"},
                 {"id": "custom.lineWidth", "value": 0},
-                {"id": "custom.pointSize", "value": 8},
+                {"id": "custom.pointSize", "value": 6},
                 {"id": "custom.showPoints", "value": "always"},
                 # With a name for each, the legend of many workers would be twice as long.
                 {"id": "custom.hideFrom", "value": {"legend": True, "tooltip": False, "viz": False}},

@@ -35,8 +35,14 @@ ROUTE = f"{{{{route}}}} {APP}"
 SERVER = "{{server}}@{{instance}}"
 
 # The recorded quantiles are NaN, not absent, while nothing is served.
-_WAIT = f"{recorded('app:gunicorn_request_queue_seconds:p95')} >= 0"
+WAIT = f"{recorded('app:gunicorn_request_queue_seconds:p95')} >= 0"
 _SERVED_IN = f"{recorded('app:gunicorn_request_duration_seconds:p95')} >= 0"
+
+# 502 and 504 among what each of the proxy's servers answered.
+GATEWAY_ERRORS = (
+    f"{recorded('server:proxy_gateway_errors:increase5m')}"
+    f" / ({recorded('server:proxy_requests:increase5m')} > 0)"
+)
 
 _ARRIVALS = f"avg_over_time({recorded('app:gunicorn_requests:arrivals1m')}[5m])"
 _CAPACITY = recorded("app:gunicorn_capacity:rate1d")
@@ -111,7 +117,7 @@ def _first_screen() -> list[Panel]:
             than this by it: visitors wait for both together. Bad: red, where the alerts RequestsQueueing and
             SlowRequests begin; of the first, anything above a few milliseconds. No data: as in the graphs
             below.""",
-            Query(f"max({_WAIT})", "before a worker", scale=palette.rises("queue_wait_seconds")),
+            Query(f"max({WAIT})", "before a worker", scale=palette.rises("queue_wait_seconds")),
             Query(f"max({_SERVED_IN})", "in a worker", scale=palette.SLOW),
             unit="s",
         ),
@@ -145,7 +151,7 @@ def _first_screen() -> list[Panel]:
             """Nineteen of twenty requests waited less than this between the proxy and a worker. Bad: above a
             few milliseconds: all workers are busy. Above dashed for 2 minutes: the alert RequestsQueueing. No
             data: no agent, or the proxy sets neither X-Request-Start nor X-Queue-Start.""",
-            Query(_WAIT, APP),
+            Query(WAIT, APP),
             threshold("queue_wait_seconds"),
             unit="s",
             height=5,
@@ -468,11 +474,7 @@ def _proxy() -> Row:
             """Share of each server's requests in 5 minutes that the proxy answered with 502 or 504. Bad: this
             and the panel beside above their dashed lines for a minute: the alert GatewayErrors. No data: no
             such error yet, or floodmark doesn't read the proxy's log.""",
-            Query(
-                f"{recorded('server:proxy_gateway_errors:increase5m')}"
-                f" / ({recorded('server:proxy_requests:increase5m')} > 0)",
-                SERVER,
-            ),
+            Query(GATEWAY_ERRORS, SERVER),
             threshold("gateway_error_ratio"),
             unit="percentunit",
         ),

@@ -301,7 +301,7 @@ def test_what_is_drawn_apart_is_a_dashed_line_or_points_without_one(panels: list
             where = f"{panel['title']}: {override['matcher']['options']}"
             assert styles["color"]["mode"] == "fixed", where
             if styles["custom.drawStyle"] == "points":
-                assert (styles["custom.lineWidth"], styles["custom.pointSize"]) == (0, 8), where
+                assert (styles["custom.lineWidth"], styles["custom.pointSize"]) == (0, 6), where
                 assert styles["custom.hideFrom"]["legend"], where
             else:
                 assert styles["custom.drawStyle"] == "line", where
