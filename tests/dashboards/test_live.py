@@ -83,6 +83,7 @@ ASKED_OF: dict[tuple[str, int | str, str], dict[str, str]] = {
     ("floodmark-database", 465, "B"): ALL | {"instance": "db-1"},
     # Nothing but JVMs can be chosen there, and nothing but gunicorns' apps here.
     ("floodmark-jvm", "Deaths", "Anno"): ALL,
+    ("floodmark-jvm", "Deploys", "Anno"): ALL,
     ("floodmark-incident", 164, "D"): ALL,
 }
 
@@ -122,6 +123,8 @@ def _asked() -> Iterator[Asked]:
                     where = (plain["uid"], panel["id"], panel["title"], target["refId"])
                     yield Asked(*where, target["expr"], instant=instant, step=step)
         for each in plain["annotations"]["list"]:
+            if each["datasource"]["type"] != "prometheus":
+                continue  # Grafana's own
             target = each["target"]
             where = (plain["uid"], each["name"], "annotation", target["refId"])
             yield Asked(*where, target["expr"], instant=False, step=_seconds(target["interval"]))
