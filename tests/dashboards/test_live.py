@@ -221,7 +221,7 @@ def _app(folder: Path, stack: contextlib.ExitStack) -> tuple[Gunicorn, Floodmark
     """Start the gunicorn, in a memory cgroup where one may be made, and the floodmark that sees it."""
     cgroup: memory_cgroup.MemoryCgroup | None = None
     with contextlib.suppress(memory_cgroup.NoCgroupError):
-        cgroup = memory_cgroup.make(f"floodmark-stage-{os.getpid()}", 512 << 20)
+        cgroup = memory_cgroup.make(f"floodmark-stage-{os.getpid()}", 256 << 20)
         stack.callback(cgroup.remove)
 
     def enter(command: list[str]) -> list[str]:
@@ -229,7 +229,8 @@ def _app(folder: Path, stack: contextlib.ExitStack) -> tuple[Gunicorn, Floodmark
         return cgroup.entering(with_agent) if cgroup else with_agent
 
     flags = ["--logger-class", "floodmark.agent.Logger", "--preload"]
-    flags += ["--max-requests", "150", "--max-requests-jitter", "30"]
+    # Not the usual 2 s: on a busy machine it takes longer to run out of memory.
+    flags += ["--timeout", "5", "--max-requests", "150", "--max-requests-jitter", "30"]
     app = stack.enter_context(
         gunicorn("stage", folder, *flags, workers=WORKERS, enter=enter, target="tests.support.staged:app")
     )
@@ -370,11 +371,11 @@ def _scraped(prometheus: Prometheus, times: int, targets: int) -> None:
 
 def _harm(app: Gunicorn, told: Floodmark, *, may_kill_for_memory: bool) -> None:
     """End workers in each way that a dashboard tells apart, and reload."""
-    _ended(app, told, "timeout", lambda: app.get("/slow/30.0", seconds=6))
+    _ended(app, told, "timeout", lambda: app.get("/slow/30.0", seconds=9))
     # The youngest: an old one may be recycled at that moment.
     _ended(app, told, "external_kill", lambda: os.kill(app.workers()[-1], signal.SIGKILL))
     if may_kill_for_memory:
-        _ended(app, told, "oom_kill", lambda: app.get("/keep/600"))
+        _ended(app, told, "oom_kill", lambda: app.get("/keep/400"))
     app.process.send_signal(signal.SIGHUP)
     until(lambda: told.values("gunicorn_reloads_total", app=app.name).get(()), 30, "it is reloaded")
 
