@@ -1,6 +1,7 @@
 """Metrics of others that panels and alerts ask for: rows as the catalogue has them, by who publishes them.
 
-Each block names what its names, labels and types were checked against. A row's "collector" is its exporter.
+Each block names what its names, labels and types were checked against. Each row is on a page of
+tests/fixtures/pages, and a test holds it to that. A row's "collector" is its exporter.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ JVM_AFTER_GC_PERCENT = _jvm(
     "The same, by its older name.",
     labels=("application", "area", "pool"),
 )
+# Pages of Spring Boot 2 have no gc.
 _pause = ("application", "action", "cause", "gc")
 JVM_PAUSE_SUM = _jvm("jvm_gc_pause_seconds_sum", "Time in pauses.", Kind.COUNTER, "seconds", labels=_pause)
 JVM_PAUSE_COUNT = _jvm("jvm_gc_pause_seconds_count", "Pauses.", Kind.COUNTER, labels=_pause)
@@ -61,15 +63,16 @@ JVM_PAUSE_MAX = _jvm("jvm_gc_pause_seconds_max", "Longest recent pause.", unit="
 _pool = ("application", "area", "id")
 JVM_USED = _jvm("jvm_memory_used_bytes", "Memory of a pool.", unit="bytes", labels=_pool)
 JVM_MAX = _jvm("jvm_memory_max_bytes", "Most it may have, -1 for no limit.", unit="bytes", labels=_pool)
-# Threads, CPU, requests and Tomcat: names and labels as in pages that apps of Spring Boot 2 served.
+# Threads, CPU, requests and Tomcat: names and labels as in pages that apps of Spring Boot 2 served, and all
+# but Tomcat's as in those of 3.
 JVM_THREADS = _jvm("jvm_threads_live_threads", "Live threads.")
 JVM_THREAD_STATES = _jvm(
     "jvm_threads_states_threads", "Threads by what they do.", labels=("application", "state")
 )
 JVM_CPU = _jvm("process_cpu_usage", "CPU of the JVM, of all the host has, 0 to 1.")
 JVM_HOST_CPU = _jvm("system_cpu_usage", "CPU of its whole host or container, 0 to 1.")
-# Buckets only where the app asks for them: management.metrics.distribution.percentiles-histogram. The label
-# error came with Spring Boot 3.
+# Buckets only where the app asks for them: management.metrics.distribution.percentiles-histogram. Pages of
+# Spring Boot 3 have the label error, those of 2 don't.
 _http = ("application", "error", "exception", "method", "outcome", "status", "uri")
 HTTP = _jvm("http_server_requests_seconds", "Time of requests.", Kind.HISTOGRAM, "seconds", labels=_http)
 HTTP_MAX = _jvm("http_server_requests_seconds_max", "Slowest recent one.", unit="seconds", labels=_http)
@@ -84,9 +87,9 @@ HIKARI_PENDING = _hikari("hikaricp_connections_pending", "Threads that wait for 
 HIKARI_TIMEOUTS = _hikari("hikaricp_connections_timeout_total", "Threads that gave up.", Kind.COUNTER)
 
 # --- PostgreSQL, by postgres_exporter: 0.11.1 and 0.17.1 run against PostgreSQL 15; of 0.20 collector/*.go
-# and the changelog were read (of locks and the counters of each database, only the sources). Settings and
-# activity lost `server` in 0.20, the other two in 0.13; backend_type and wait_event* came in 0.17. Queries
-# are of the collector stat_statements (0.13 on), off unless --collector.stat_statements is given.
+# and the changelog were read. Settings and activity lost `server` in 0.20, the other two in 0.13 (a page of a
+# version between shows both); backend_type and wait_event* came in 0.17. Queries are of the collector
+# stat_statements (0.13 on), off unless --collector.stat_statements is given.
 _postgres = partial(Metric, "postgres")
 PG_MAX_CONNECTIONS = _postgres(
     "pg_settings_max_connections", "Connections it takes at most.", labels=("server",)

@@ -6,6 +6,7 @@ second are 10 in a second of the clock on the wall.
 
 from __future__ import annotations
 
+import abc
 import http.server
 import socket
 import subprocess
@@ -17,7 +18,7 @@ import requests
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 # `name{label="value"}` to the value.
@@ -43,14 +44,19 @@ class Story(NamedTuple):
         return int(15_000 / self.faster)
 
 
-class Played(http.server.ThreadingHTTPServer):
-    """Serves the page of now. The story stands at its second 0 until `begin`."""
+def label(series: str, target: dict[str, str]) -> str:
+    """Return a series with the labels that a scrape adds to it."""
+    name, _, labels = series.removesuffix("}").partition("{")
+    added = [f'{key}="{value}"' for key, value in target.items()]
+    return f"{name}{{{','.join([*added, *([labels] if labels else [])])}}}"
+
+
+class PageServer(http.server.ThreadingHTTPServer, abc.ABC):
+    """Serves one page, on a free port of 127.0.0.1."""
 
     daemon_threads = True
 
-    def __init__(self, story: Story) -> None:
-        self._story = story
-        self._began: float | None = None
+    def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Page)
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05})
 
@@ -63,19 +69,13 @@ class Played(http.server.ThreadingHTTPServer):
         self._thread.join()
         self.server_close()
 
-    def begin(self) -> float:
-        """Start the story and return when, on the monotonic clock."""
-        self._began = time.monotonic()
-        return self._began
-
+    @abc.abstractmethod
     def page(self) -> bytes:
-        """The series of now, in the text format."""
-        now = 0.0 if self._began is None else (time.monotonic() - self._began) * self._story.faster
-        return "".join(f"{name} {value!r}\n" for name, value in self._story.series(now).items()).encode()
+        """The page of now, in the text format."""
 
 
 class _Page(http.server.BaseHTTPRequestHandler):
-    server: Played
+    server: PageServer
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -85,6 +85,25 @@ class _Page(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_args: object) -> None:
         """Say nothing."""
+
+
+class Played(PageServer):
+    """Serves a story's page of now. The story stands at its second 0 until `begin`."""
+
+    def __init__(self, story: Story) -> None:
+        self._story = story
+        self._began: float | None = None
+        super().__init__()
+
+    def begin(self) -> float:
+        """Start the story and return when, on the monotonic clock."""
+        self._began = time.monotonic()
+        return self._began
+
+    def page(self) -> bytes:
+        """The series of now."""
+        now = 0.0 if self._began is None else (time.monotonic() - self._began) * self._story.faster
+        return "".join(f"{name} {value!r}\n" for name, value in self._story.series(now).items()).encode()
 
 
 class Prometheus:
@@ -104,29 +123,27 @@ class Prometheus:
 
     def remember(self, story: Story, seconds: float, rules: list[Path]) -> None:
         """Give it the last seconds (of the wall's clock) before the story, and what rules record of them."""
-        self._write_history(story, seconds)
+        every = story.every / 1000
+        now = time.time()
+        times = [now - step * every for step in range(int(seconds / every), 0, -1)]
+        pages = [story.series(at - now) for at in times]
+        self.load(
+            (label(series, story.target), zip(times, (page[series] for page in pages), strict=True))
+            for series in story.series(0)
+        )
         self.start({})
-        end = time.time()
         self._run(
-            *("rules", f"--url={self.url}", f"--start={end - seconds:.0f}", f"--end={end:.0f}"),
+            *("rules", f"--url={self.url}", f"--start={now - seconds:.0f}", f"--end={now:.0f}"),
             *(f"--eval-interval={story.every}ms", f"--output-dir={self._data}", *map(str, rules)),
         )
         self.stop()
 
-    def _write_history(self, story: Story, seconds: float) -> None:
-        """Write blocks, by a text that has each series in one piece."""
-        target = ",".join(f'{label}="{value}"' for label, value in story.target.items())
-        now, every = time.time(), story.every / 1000
-        times = [now - step * every for step in range(int(seconds / every), 0, -1)]
-        pages = [story.series(at - now) for at in times]
+    def load(self, history: Iterable[tuple[str, Iterable[tuple[float, float]]]]) -> None:
+        """Give it series as blocks: each with its labels, and its times and values, oldest first."""
         text = self._folder / "history.om"
         with text.open("w", encoding="utf-8") as file:
-            for series in story.series(0):
-                name, brace, labels = series.partition("{")
-                full = f"{name}{{{target}{',' if brace else '}'}{labels}"
-                file.writelines(
-                    f"{full} {page[series]!r} {at:.3f}\n" for at, page in zip(times, pages, strict=True)
-                )
+            for series, points in history:  # each in one piece, as the format wants it
+                file.writelines(f"{series} {value!r} {at:.3f}\n" for at, value in points)
             file.write("# EOF\n")
         self._run("openmetrics", str(text), str(self._data))
         text.unlink()
