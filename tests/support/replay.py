@@ -17,7 +17,7 @@ import requests
 import yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 # `name{label="value"}` to the value.
@@ -104,40 +104,57 @@ class Prometheus:
 
     def remember(self, story: Story, seconds: float, rules: list[Path]) -> None:
         """Give it the last seconds (of the wall's clock) before the story, and what rules record of them."""
-        self._write_history(story, seconds)
+        self.write(self._history(story, seconds))
         self.start({})
         end = time.time()
-        self._run(
-            *("rules", f"--url={self.url}", f"--start={end - seconds:.0f}", f"--end={end:.0f}"),
-            *(f"--eval-interval={story.every}ms", f"--output-dir={self._data}", *map(str, rules)),
-        )
+        self.record(rules, end - seconds, end, story.every)
         self.stop()
 
-    def _write_history(self, story: Story, seconds: float) -> None:
-        """Write blocks, by a text that has each series in one piece."""
-        target = ",".join(f'{label}="{value}"' for label, value in story.target.items())
-        now, every = time.time(), story.every / 1000
-        times = [now - step * every for step in range(int(seconds / every), 0, -1)]
-        pages = [story.series(at - now) for at in times]
+    def write(self, lines: Iterable[str]) -> None:
+        """Give it blocks of what stands in lines of OpenMetrics, each series in one piece.
+
+        It must not run, or be started anew, to see them.
+        """
         text = self._folder / "history.om"
         with text.open("w", encoding="utf-8") as file:
-            for series in story.series(0):
-                name, brace, labels = series.partition("{")
-                full = f"{name}{{{target}{',' if brace else '}'}{labels}"
-                file.writelines(
-                    f"{full} {page[series]!r} {at:.3f}\n" for at, page in zip(times, pages, strict=True)
-                )
+            file.writelines(lines)
             file.write("# EOF\n")
         self._run("openmetrics", str(text), str(self._data))
         text.unlink()
 
-    def _run(self, *arguments: str) -> None:
-        subprocess.run(
-            [self._promtool, "tsdb", "create-blocks-from", *arguments], check=True, capture_output=True
+    def record(self, rules: list[Path], begin: float, end: float, every: int) -> None:
+        """Have it, while it runs, write blocks of what rules record from one Unix time to another.
+
+        `every` is in milliseconds. Rules don't see each other's series before it is started anew.
+        """
+        self._run(
+            *("rules", f"--url={self.url}", f"--start={begin:.0f}", f"--end={end:.0f}"),
+            *(f"--eval-interval={every}ms", f"--output-dir={self._data}", *map(str, rules)),
         )
 
-    def start(self, config: dict[str, Any]) -> None:
-        """Start it with this configuration and wait until it answers.
+    @staticmethod
+    def _history(story: Story, seconds: float) -> Iterator[str]:
+        target = ",".join(f'{label}="{value}"' for label, value in story.target.items())
+        now, every = time.time(), story.every / 1000
+        times = [now - step * every for step in range(int(seconds / every), 0, -1)]
+        pages = [story.series(at - now) for at in times]
+        for series in story.series(0):
+            name, brace, labels = series.partition("{")
+            full = f"{name}{{{target}{',' if brace else '}'}{labels}"
+            for at, page in zip(times, pages, strict=True):
+                yield f"{full} {page[series]!r} {at:.3f}\n"
+
+    def _run(self, *arguments: str) -> None:
+        done = subprocess.run(
+            [self._promtool, "tsdb", "create-blocks-from", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def start(self, config: dict[str, Any], *flags: str) -> None:
+        """Start it with this configuration (and flags of its own) and wait until it answers.
 
         Raises:
             AssertionError: it doesn't; with what it said.
@@ -152,7 +169,7 @@ class Prometheus:
             self._process = subprocess.Popen(
                 [
                     *(self._prometheus, f"--config.file={file}", f"--storage.tsdb.path={self._data}"),
-                    f"--web.listen-address={address}",
+                    *(f"--web.listen-address={address}", *flags),
                 ],
                 stdout=output,
                 stderr=output,
