@@ -36,8 +36,8 @@ DASHBOARDS = ROOT / "dashboards" / "json"
 IMAGES = ROOT / "docs" / "img"
 VIEW = Path(__file__).parent / "view"
 
-# A scrape each 15 s, as shipped: where it is seen, each sample of the story is told twice.
-SCRAPE = 15
+SCRAPE = STEP // 2  # seconds
+OFF = 4.321
 # No longer after its last sample is a series shown: files can't tell that it ended, as scrapes do.
 LOOKBACK = "90s"
 _PROGRAMS = {"node": "nodejs", "npm": "npm", "chromium": "chromium"}
@@ -152,17 +152,24 @@ def replay(prometheus: Prometheus, folder: Path, end: float) -> None:
 
 
 def history(first: float) -> Iterator[str]:
-    """Yield the story as lines of OpenMetrics; its first sample is at a Unix time."""
-    for key, values in story().samples(-RUN_UP, END, first):
+    """Yield the story as lines of OpenMetrics; its first sample is at a Unix time.
+
+    The part that is seen is scraped each 15 s, as shipped: between two samples a counter has half of what
+    it grows by, but nothing happens by halves. No scrape falls on a full second of the queries, as none does.
+    """
+    host = story()
+    seen = index(BEGIN - 1)
+    for key, values in host.samples(-RUN_UP, END + 1 / 60, first):
         series = f'{key},instance="{STORY.instance}"}}'
-        shown = index(BEGIN - 1)
         for i, value in enumerate(values):
+            at = first + i * STEP - OFF
+            before = values[i - 1]
+            if i > seen and value is not None and before is not None:
+                half = before if key in host.gauges or value < before else (value + before) / 2
+                whole = float(value).is_integer() and float(before).is_integer()
+                yield f"{series} {float(half // 1 if whole else half)!r} {at - SCRAPE:.3f}\n"
             if value is not None:
-                every = SCRAPE if i >= shown else STEP
-                yield from (
-                    f"{series} {float(value)!r} {first + i * STEP + late:.0f}\n"
-                    for late in range(0, STEP, every)
-                )
+                yield f"{series} {float(value)!r} {at:.3f}\n"
 
 
 def recorded() -> list[list[dict[str, Any]]]:
@@ -184,10 +191,10 @@ def recorded() -> list[list[dict[str, Any]]]:
     return levels
 
 
-def alerts(first: float) -> Iterator[str]:
+def alerts(first: float, hours: tuple[float, float] = STORY.hours) -> Iterator[str]:
     """Yield ALERTS as lines of OpenMetrics: what promtool, given the story and the rules, says is firing."""
     times: dict[str, list[float]] = defaultdict(list)
-    for hour, firing in play.firing(play.Batch((STORY,), *STORY.hours)).items():
+    for hour, firing in play.firing(play.Batch((STORY,), *hours)).items():
         for alert in firing:
             labels = ",".join(f'{name}="{value}"' for name, value in sorted(alert))
             times[f'ALERTS{{alertstate="firing",{labels}}}'].append(first + (hour + RUN_UP) * 3600)

@@ -10,7 +10,7 @@ The host is the healthy one of tests/day until, on its workday:
 - memory fills, then swap, and the kernel kills the largest worker; from 20:13 on workers are silent for
   longer than their timeout, and gunicorn kills them
 - beside it the chat, a Spring Boot: collections run ever more often, and what they leave keeps growing
-- 20:46 the crowd begins to go, 20:50 the index is added; the end, 21:00, is the beginning of recovery
+- 20:48 the crowd begins to go, 20:54 the index is added; the end, 20:58, is the beginning of recovery
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from tests.day.healthy import (
     GIB,
     HEAP,
     MIB,
+    PAUSES,
     QUICK,
     SPRING,
     TOTAL,
@@ -36,12 +37,12 @@ from tests.day.healthy import (
 )
 from tests.day.series import HOURS, RESET, STEP, Host, between, index, noise
 
-BEGIN, END = 19.25, 21.0  # what is shown
+BEGIN, END = 19.25, 20 + 58 / 60  # what is shown
 DEPLOY = 19 + 40 / 60
 
 BACKLOG = 256  # requests
-LEAK = 52 * 1024  # bytes a request
-FITS = 1.75 * GIB  # what may leak before memory and swap are full
+LEAK = 73 * 1024  # bytes a request
+FITS = 2.45 * GIB  # what may leak before memory and swap are full
 LEAKS = (0.29, 0.25, 0.24, 0.22)  # each worker's part: the kernel hands out connections unevenly
 TIMEOUTS = {20.22: 1, 20.33: 3, 20.43: 1, 20.52: 3, 20.6: 1, 20.72: 3}  # the hour: the worker
 BLOCK = 480  # bytes
@@ -49,15 +50,13 @@ BLOCK = 480  # bytes
 Line = list[float]
 
 USUAL = [rate * by for rate, by in zip(between(TRAFFIC), noise("traffic", 0.15), strict=True)]
-CROWD = between(((-8, 1), (19.92, 1), (20.08, 10), (20.77, 10), (20.95, 2.5), (24, 1)))
+CROWD = between(((-8, 1), (19.92, 1), (20.08, 10), (20.8, 10), (20.97, 5), (24, 1)))
 ARRIVALS = [rate * by for rate, by in zip(USUAL, CROWD, strict=True)]
 # How hard the database's disk is asked, 0 to 1.
 ASKED = [
     part * by
     for part, by in zip(
-        between(
-            ((-8, 0), (19.83, 0), (20.1, 0.35), (20.4, 1), (20.85, 1), (20.93, 0.1), (21, 0.02), (24, 0))
-        ),
+        between(((-8, 0), (19.83, 0), (20.1, 0.35), (20.4, 1), (20.9, 1), (21, 0.3), (24, 0))),
         noise("festival disk", 0.12),
         strict=True,
     )
@@ -66,8 +65,8 @@ ASKED = [
 CALM, WAITING = 0.09, 0.27
 TAKES = between(
     (
-        *((-8, CALM), (19.83, CALM), (20.08, 0.1), (20.2, 0.19), (20.5, WAITING), (20.83, WAITING)),
-        *((20.93, 0.15), (24, CALM)),
+        *((-8, CALM), (19.83, CALM), (20.08, 0.1), (20.2, 0.19), (20.5, WAITING), (20.9, WAITING)),
+        *((20.97, 0.2), (24, CALM)),
     )
 )
 # How much of the way from a calm evening's durations to those of requests that wait for the database.
@@ -87,6 +86,12 @@ BELOW = {
     30.0: 0.996,
     60.0: 1.0,
 }
+
+# The chat: messages a second, how full its old generation gets, the part of time in GC, its part of all CPU.
+MESSAGES = [3 * rate / 8 * crowd for rate, crowd in zip(between(TRAFFIC), CROWD, strict=True)]
+FILLS = between(((-8, 0.37), (19.75, 0.37), (20.1, 0.42), (20.6, 0.72), (20.97, 0.82), (24, 0.82)))
+PAUSED = [0.004 + 0.38 * max(0.0, part - 0.35) ** 1.2 for part in FILLS]
+JVM = [0.04 + 0.006 * said + 0.9 * part for said, part in zip(MESSAGES, PAUSED, strict=True)]
 
 
 class Death(NamedTuple):
@@ -140,9 +145,9 @@ TOLD = _play()
 
 def festival(host: Host) -> None:
     """Change the healthy host's day into that one."""
+    _requests(host)
     _workers(host)
     _memory(host)
-    _requests(host)
     _failures(host)
     _machine(host)
     _database(host)
@@ -237,10 +242,11 @@ def _last_deaths(host: Host) -> None:
 def _memory(host: Host) -> None:
     """Have workers hold what leaks, and collect the rest, ever more of which lies in swap."""
     sizes, swapped = [], []
+    full = [0.0] * len(HOURS)
     for worker, leaked in enumerate(TOLD.leaked):
         labels = {"worker": str(worker)}
         deaths = {death.sample for death in TOLD.deaths if death.worker == worker}
-        size, live, started = [], [], []
+        size, live, started, collected = [], [], [], []
         born, left = index(DEPLOY), 0.0
         for i, held in enumerate(leaked):
             if i in deaths:
@@ -248,6 +254,7 @@ def _memory(host: Host) -> None:
             # Each fourth minute all generations are collected: what was no longer used is a tooth.
             tooth = (i - born + 3 * worker) % 8
             left = left if tooth else held
+            collected.append((tooth == 0) / STEP)
             size.append(round((64 * MIB + held + tooth * 1.2 * MIB) / 4096) * 4096.0)
             live.append(64 * MIB + left)
             started.append(born * STEP - 2 - worker / 4)
@@ -267,8 +274,24 @@ def _memory(host: Host) -> None:
         for i in {*deaths, index(DEPLOY)}:
             cpu[i] = RESET
         _becomes(host, "gunicorn_worker_cpu_seconds_total", cpu, **labels)
+        _becomes(host, "python_gc_collections_total", collected, generation="2", **labels)
+        full = [one + other for one, other in zip(full, collected, strict=True)]
         sizes.append(size)
         swapped.append(out)
+    _full_collections(host, full)
+    _memory_of_all(host, sizes, swapped)
+
+
+def _full_collections(host: Host, full: Line) -> None:
+    seconds = 0.17
+    _becomes(host, "python_gc_pause_seconds_count", full, generation="2")
+    _becomes(host, "python_gc_pause_seconds_sum", _scaled(full, seconds), generation="2")
+    for bound in (*PAUSES, math.inf):
+        values = _scaled(full, bound > seconds)
+        _becomes(host, "python_gc_pause_seconds_bucket", values, generation="2", le=_edge(bound))
+
+
+def _memory_of_all(host: Host, sizes: list[Line], swapped: list[Line]) -> None:
     whole = [30 * MIB + sum(each) for each in zip(*sizes, strict=True)]
     out = [2 * MIB + sum(each) for each in zip(*swapped, strict=True)]
     for kind, values in {
@@ -350,11 +373,16 @@ def _failures(host: Host) -> None:
     host.histogram("proxy_request_duration_seconds", _scaled(failing, 0.05), below, 31.8, **failed)
 
 
+def _cpu() -> tuple[Line, Line, Line]:
+    """Return what apps, the system and the hypervisor take of all CPUs."""
+    user = [min(0.85, 0.03 + 0.012 * done + part) for done, part in zip(TOLD.served, JVM, strict=True)]
+    system = [part / 8 + 0.08 * swap for part, swap in zip(user, TOLD.pressed, strict=True)]
+    return user, system, _scaled(TOLD.pressed, 0.05, 0.01)
+
+
 def _machine(host: Host) -> None:
     fight = _product(TOLD.pressed, noise("festival swap", 0.35))
-    user = [min(0.8, 0.03 + 0.016 * done) for done in TOLD.served]
-    system = [part / 5 + 0.08 * swap for part, swap in zip(user, TOLD.pressed, strict=True)]
-    steal = _scaled(TOLD.pressed, 0.05, 0.01)
+    user, system, steal = _cpu()
     left = [max(0.0, 1 - sum(parts)) for parts in zip(user, system, steal, strict=True)]
     iowait = _product(left, _scaled(TOLD.pressed, 0.75, 0.01))
     modes = {"user": user, "system": system, "steal": steal, "iowait": iowait, "idle": _less(left, iowait)}
@@ -403,7 +431,7 @@ def _database(host: Host) -> None:
         "cloud_db_cpu_ratio": 0.14,
     }.items():
         _adds(host, name, ASKED, most)
-    burst = between(((-8, 0.98), (19.83, 0.98), (20.7, 0.03), (20.88, 0.01), (24, 0.6)))
+    burst = between(((-8, 0.98), (19.83, 0.98), (20.7, 0.03), (20.93, 0.01), (24, 0.6)))
     _becomes(host, "cloud_db_burst_balance_ratio", burst)
     for state, most in (("active", 6), ("idle in transaction", 9), ("idle", 22)):
         more = [float(round(most * part)) for part in ASKED]
@@ -421,11 +449,10 @@ def _database(host: Host) -> None:
 
 def _chat(host: Host) -> None:
     """Have the old generation grow although collections run: at the end 87.9 % of the heap are used."""
-    fills = between(((-8, 0.3), (19.75, 0.3), (20.1, 0.4), (20.6, 0.72), (21, 0.82), (24, 0.82)))
     every = between(((-8, 16), (19.9, 16), (20.3, 8), (20.8, 4), (24, 4)))  # samples from one to the next
     old, live, eden = [], [], []
     left, since = 0.0, 1.0
-    for i, part in enumerate(fills):
+    for i, part in enumerate(FILLS):
         since += 1 / every[i]
         if since >= 1:
             since -= 1
@@ -433,17 +460,16 @@ def _chat(host: Host) -> None:
         live.append(left)
         old.append(max(left, part * HEAP * (0.97 + 0.05 * since)))
         eden.append(min(255 * MIB, max(12 * MIB, 0.88 * HEAP - old[-1])) * (i % 4 + 1) / 4)
-    last = index(END) - 1
+    last = index(END)
     eden[last] = 0.879 * HEAP - old[last] - 8 * MIB
-    paused = [0.004 + 0.38 * max(0.0, part - 0.35) ** 1.2 for part in fills]
     for name, values, labels in (
         ("jvm_memory_used_bytes", old, {"id": "G1 Old Gen"}),
         ("jvm_memory_used_bytes", eden, {"id": "G1 Eden Space"}),
         ("jvm_gc_live_data_size_bytes", live, {}),
-        ("jvm_gc_overhead", paused, {}),
-        ("jvm_gc_pause_seconds_sum", paused, {}),
+        ("jvm_gc_overhead", PAUSED, {}),
+        ("jvm_gc_pause_seconds_sum", PAUSED, {}),
         ("jvm_gc_pause_seconds_count", [1 / STEP / 8 * 16 / each for each in every], {}),
-        ("jvm_gc_pause_seconds_max", [0.03 + 3.2 * max(0.0, part - 0.4) for part in fills], {}),
+        ("jvm_gc_pause_seconds_max", [0.03 + 3.2 * max(0.0, part - 0.4) for part in FILLS], {}),
         ("hikaricp_connections_active", [float(min(10, round(3 + 8 * part))) for part in ASKED], {}),
         ("hikaricp_connections_pending", [float(max(0, round(14 * part - 7))) for part in ASKED], {}),
         ("hikaricp_connections_timeout_total", [0.3 * max(0, part - 0.7) for part in ASKED], {}),
@@ -451,14 +477,12 @@ def _chat(host: Host) -> None:
         _becomes(host, name, values, DEPLOY + 0.1, **labels)
 
     # Of what no alert asks a healthy host has nothing.
-    messages = [3 * rate / 8 * crowd for rate, crowd in zip(between(TRAFFIC), CROWD, strict=True)]
-    cpu = [min(0.97, 0.06 + 0.011 * each) for each in messages]
-    host.gauge("process_cpu_usage", _scaled(cpu, 0.6), **SPRING)
-    whole = [min(0.98, part + done / 90) for part, done in zip(cpu, TOLD.served, strict=True)]
+    host.gauge("process_cpu_usage", JVM, **SPRING)
+    whole = [min(1.0, sum(parts)) for parts in zip(*_cpu(), strict=True)]
     host.gauge("system_cpu_usage", whole, **SPRING)
     busy = [
         float(min(200, round(2 + each * 0.4 + 150 * part)))
-        for each, part in zip(messages, ASKED, strict=True)
+        for each, part in zip(MESSAGES, ASKED, strict=True)
     ]
     tomcat = {"name": "http-nio-8080", **SPRING}
     host.gauge("tomcat_threads_busy_threads", busy, **tomcat)
@@ -475,7 +499,7 @@ def _chat(host: Host) -> None:
         ("503", "SERVER_ERROR", _scaled(ASKED, 0.04)),
     ):
         labels = {"status": status, "outcome": outcome, **post}
-        rate = _product(messages, share)
+        rate = _product(MESSAGES, share)
         host.counter(f"{name}_count", rate, **labels)
         host.counter(f"{name}_sum", _product(rate, takes), **labels)
         host.gauge(f"{name}_max", _scaled(takes, 4), **labels)

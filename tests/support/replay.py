@@ -146,7 +146,8 @@ class Prometheus:
 
     def _run(self, *arguments: str) -> None:
         done = subprocess.run(
-            [self._promtool, "tsdb", "create-blocks-from", *arguments],
+            # For each block all is read again: the fewer the better.
+            [self._promtool, "tsdb", "create-blocks-from", "--max-block-duration=60h", *arguments],
             capture_output=True,
             text=True,
             check=False,

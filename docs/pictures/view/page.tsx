@@ -144,7 +144,7 @@ async function events(dashboard: any, variables: any[]) {
   const found: any[] = [];
   for (const annotation of dashboard.annotations?.list ?? []) {
     const expr = annotation.target?.expr ?? annotation.expr;
-    if (!annotation.enable || !expr) continue;
+    if (!annotation.enable || !expr) continue; // what people or scripts tell Grafana itself has no query
     source(annotation.datasource, variables);
     const step = Math.max(scrape, D.rangeUtil.intervalToSeconds(annotation.target?.interval ?? annotation.step ?? '60s'));
     for (const row of await ask(fill(expr, variables, step), step, false)) {
