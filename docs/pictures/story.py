@@ -218,7 +218,7 @@ def _workers(host: Host) -> None:
         _becomes(host, name, values, 19.85, **labels)
     # Who waits for the database is silent meanwhile; who will be killed, to the end.
     for worker in range(WORKERS):
-        silent = [0.5 + 8 * part * (i * 7 + worker * 5) % 11 / 11 for i, part in enumerate(ASKED)]
+        silent = [0.5 + 8 * part * ((i * 7 + worker * 5) % 11 / 11) for i, part in enumerate(ASKED)]
         for death in TOLD.deaths:
             if death.worker == worker and death.cause == "timeout":
                 silent[death.sample - 1] = 29.0

@@ -218,6 +218,7 @@ function Visual({ p, frames, happened, w, h }: any) {
   if (p.type === 'text') return <div style={{ padding: 4, whiteSpace: 'pre-wrap' }}>{p.options?.content}</div>;
   if (!frames.length) return <div style={{ padding: 8, opacity: 0.7 }}>No data</div>;
   const ready = D.applyFieldOverrides({ data: frames, fieldConfig: p.fieldConfig, theme, timeZone: 'browser', fieldConfigRegistry: p.registry, replaceVariables: (s: string) => s });
+  D.cacheFieldDisplayNames(ready);
   if (p.type === 'heatmap') return <Heatmap frames={ready} w={w} h={h} />;
   if (p.type === 'timeseries')
     return <U.TimeSeries frames={ready} width={w} height={h} timeRange={range} timeZone="browser" legend={p.options.legend}>
