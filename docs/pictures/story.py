@@ -460,8 +460,8 @@ def _chat(host: Host) -> None:
         live.append(left)
         old.append(max(left, part * HEAP * (0.97 + 0.05 * since)))
         eden.append(min(255 * MIB, max(12 * MIB, 0.88 * HEAP - old[-1])) * (i % 4 + 1) / 4)
-    last = index(END)
-    eden[last] = 0.879 * HEAP - old[last] - 8 * MIB
+    for i in (index(END) - 1, index(END)):
+        eden[i] = 0.879 * HEAP - old[i] - 8 * MIB
     for name, values, labels in (
         ("jvm_memory_used_bytes", old, {"id": "G1 Old Gen"}),
         ("jvm_memory_used_bytes", eden, {"id": "G1 Eden Space"}),
