@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test alarms matrix soak bench dashboards docs venv
+.PHONY: demo test alarms matrix soak bench dashboards docs pictures venv
 
 demo: venv ## a real gunicorn, its deaths, Prometheus, Alertmanager and the Slack messages, with no account
 	@$(BIN)/python deploy/demo/demo.py $(DEMO_ARGS)
@@ -34,6 +34,9 @@ dashboards: venv ## build dashboards/json from the Python
 
 docs: venv ## build the reference pages, and the variants of alertmanager.yml
 	$(BIN)/python -m docs.generate
+
+pictures: venv ## draw the dashboards on a replayed incident, with Grafana's own components; writes docs/img (needs nodejs, npm, chromium)
+	$(BIN)/python -m docs.pictures.draw
 
 venv: $(VENV)/.installed
 

@@ -545,16 +545,19 @@ def _variable(name: str, values: str) -> Json:
 
 
 def _annotations() -> list[Json]:
-    """Alerts while they fire, deaths and deploys when they happen, on every time series of every dashboard.
+    """Alerts when they begin to fire, deaths and deploys, on every time series of every dashboard.
+
+    While it fires, each would shade the graph: a dozen of them, as in an incident, would hide it.
 
     A deploy is what gunicorn was told: to load the app anew, or to stop. Where that can't be seen, or says
     too little, a deploy script tells Grafana itself: DEPLOY is the tag it gives.
     """
+    began = f"{query.FIRING} unless {query.FIRING} offset $__interval"
     deaths = query.news(catalogue.EXITS, cause=query.UNWANTED)
     stops = query.news(catalogue.EXITS, cause="=~reload|shutdown")
     by_app = f"sum by ({query.BY_APP})"
     return [
-        _annotation("Alerts", query.FIRING, "{{alertname}}", "{{app}} {{instance}} {{device}}", "orange"),
+        _annotation("Alerts", began, "{{alertname}}", "{{app}} {{instance}} {{device}}", "orange"),
         _annotation(
             "Deaths",
             f"sum by (job, instance, app, cause) ({deaths})",

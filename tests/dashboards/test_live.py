@@ -370,14 +370,14 @@ def _scraped(prometheus: Prometheus, times: int, targets: int) -> None:
 
 
 def _harm(app: Gunicorn, told: Floodmark, *, may_kill_for_memory: bool) -> None:
-    """End workers in each way that a dashboard tells apart, and reload."""
+    """Reload, then end workers in each way that a dashboard tells apart: in their slots come new ones."""
+    app.process.send_signal(signal.SIGHUP)
+    until(lambda: told.values("gunicorn_reloads_total", app=app.name).get(()), 30, "it is reloaded")
     _ended(app, told, "timeout", lambda: app.get("/slow/30.0", seconds=9))
     # The youngest: an old one may be recycled at that moment.
     _ended(app, told, "external_kill", lambda: os.kill(app.workers()[-1], signal.SIGKILL))
     if may_kill_for_memory:
         _ended(app, told, "oom_kill", lambda: app.get("/keep/400"))
-    app.process.send_signal(signal.SIGHUP)
-    until(lambda: told.values("gunicorn_reloads_total", app=app.name).get(()), 30, "it is reloaded")
 
 
 def _ended(app: Gunicorn, told: Floodmark, cause: str, harm: Callable[[], None]) -> None:

@@ -116,14 +116,10 @@ def play(plan: list[Batch]) -> Iterator[list[Result]]:
 
 
 def _run(batch: Batch) -> list[Result]:
-    with TemporaryDirectory(prefix="floodmark-day-") as temporary:
-        path = Path(temporary) / "day.test.yml"
-        path.write_text(_test(batch, _rules(Path(temporary), batch.faults[0])))
-        firing = _firing(path)
     first: dict[str, dict[Alert, float]] = defaultdict(dict)
-    for minute, alerts in sorted(firing.items()):
+    for hour, alerts in firing(batch).items():
         for alert in inhibition.told(alerts):
-            first[dict(alert).get("instance", "")].setdefault(alert, batch.begin + minute / 60)
+            first[dict(alert).get("instance", "")].setdefault(alert, hour)
     hosts = {fault.instance: fault for fault in batch.faults}
     # What names no host is told of the first: the one that is alone, or the healthy one.
     nameless = first.pop("", {})
@@ -133,6 +129,19 @@ def _run(batch: Batch) -> list[Result]:
         Result(fault, first[name] | (nameless if fault is batch.faults[0] else {}))
         for name, fault in hosts.items()
     ]
+
+
+def firing(batch: Batch) -> dict[float, set[Alert]]:
+    """Return what fires at each minute in which anything does, by the hour, in order.
+
+    Raises:
+        servers.UnavailableError: there is no promtool.
+    """
+    with TemporaryDirectory(prefix="floodmark-day-") as temporary:
+        path = Path(temporary) / "day.test.yml"
+        path.write_text(_test(batch, _rules(Path(temporary), batch.faults[0])))
+        found = _firing(path)
+    return {batch.begin + minute / 60: alerts for minute, alerts in sorted(found.items())}
 
 
 def _rules(folder: Path, fault: Fault) -> list[str]:

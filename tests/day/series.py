@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 # Seconds from sample to sample: as long as leaves two of them in the shortest window there is, a minute.
 STEP = 30
@@ -22,7 +22,7 @@ HOURS = tuple(i * STEP / 3600 - RUN_UP for i in range(LENGTH))
 RESET = math.nan
 
 # Gauges whose value is a time: seconds of the whole run.
-_TIMES = frozenset(
+TIMES = frozenset(
     {"gunicorn_worker_start_time_seconds", "node_boot_time_seconds", "process_start_time_seconds"}
 )
 
@@ -85,11 +85,11 @@ class Host:
         other.gauges, other.counters = dict(self.gauges), dict(self.counters)
         return other
 
-    def gauge(self, name: str, values: float | Iterable[float | None], **labels: str) -> None:
+    def gauge(self, name: str, values: float | Iterable[float | None], /, **labels: str) -> None:
         """Add a gauge."""
         self.gauges[_key(name, labels)] = _spread(values)
 
-    def counter(self, name: str, growth: float | Iterable[float | None], **labels: str) -> None:
+    def counter(self, name: str, growth: float | Iterable[float | None], /, **labels: str) -> None:
         """Add a counter by how much it grows each second; it starts at 0, as floodmark's do."""
         self.counters[_key(name, labels)] = _spread(growth)
 
@@ -141,16 +141,20 @@ class Host:
 
     def told(self, names: Collection[str], begin: float, end: float) -> dict[Key, str]:
         """Return the series of these names from one hour to another, in promtool's notation."""
-        part = slice(index(begin), index(end))
         # promtool's clock stands at 0 when they begin.
-        zero = part.start * STEP
-        gauges = {
-            key: [value and value - zero for value in values[part]] if key.name in _TIMES else values[part]
-            for key, values in self.gauges.items()
-            if key.name in names
-        }
-        counters = {key: _grown(growth[part]) for key, growth in self.counters.items() if key.name in names}
-        return {key: _notation(values) for key, values in (gauges | counters).items()}
+        zero = -index(begin) * STEP
+        return {key: _notation(values) for key, values in self.samples(begin, end, zero) if key.name in names}
+
+    def samples(self, begin: float, end: float, zero: float) -> Iterator[tuple[Key, Values]]:
+        """Yield all series from one hour to another; the day's first sample is at the time `zero`."""
+        part = slice(index(begin), index(end))
+        for key, values in self.gauges.items():
+            yield (
+                key,
+                [value and value + zero for value in values[part]] if key.name in TIMES else values[part],
+            )
+        for key, growth in self.counters.items():
+            yield key, _grown(growth[part])
 
 
 def _key(name: str, labels: dict[str, str]) -> Key:

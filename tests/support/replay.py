@@ -132,14 +132,14 @@ class Prometheus:
             for series in story.series(0)
         )
         self.start({})
-        self._run(
-            *("rules", f"--url={self.url}", f"--start={now - seconds:.0f}", f"--end={now:.0f}"),
-            *(f"--eval-interval={story.every}ms", f"--output-dir={self._data}", *map(str, rules)),
-        )
+        self.record(rules, now - seconds, now, story.every)
         self.stop()
 
     def load(self, history: Iterable[tuple[str, Iterable[tuple[float, float]]]]) -> None:
-        """Give it series as blocks: each with its labels, and its times and values, oldest first."""
+        """Give it series as blocks: each with its labels, and its times and values, oldest first.
+
+        It must not run, or be started anew, to see them.
+        """
         text = self._folder / "history.om"
         with text.open("w", encoding="utf-8") as file:
             for series, points in history:  # each in one piece, as the format wants it
@@ -148,13 +148,28 @@ class Prometheus:
         self._run("openmetrics", str(text), str(self._data))
         text.unlink()
 
-    def _run(self, *arguments: str) -> None:
-        subprocess.run(
-            [self._promtool, "tsdb", "create-blocks-from", *arguments], check=True, capture_output=True
+    def record(self, rules: list[Path], begin: float, end: float, every: int) -> None:
+        """Have it, while it runs, write blocks of what rules record from one Unix time to another.
+
+        `every` is in milliseconds. Rules don't see each other's series before it is started anew.
+        """
+        self._run(
+            *("rules", f"--url={self.url}", f"--start={begin:.0f}", f"--end={end:.0f}"),
+            *(f"--eval-interval={every}ms", f"--output-dir={self._data}", *map(str, rules)),
         )
 
-    def start(self, config: dict[str, Any]) -> None:
-        """Start it with this configuration and wait until it answers.
+    def _run(self, *arguments: str) -> None:
+        done = subprocess.run(
+            # For each block all is read again: the fewer the better.
+            [self._promtool, "tsdb", "create-blocks-from", "--max-block-duration=60h", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+    def start(self, config: dict[str, Any], *flags: str) -> None:
+        """Start it with this configuration (and flags of its own) and wait until it answers.
 
         Raises:
             AssertionError: it doesn't; with what it said.
@@ -169,7 +184,7 @@ class Prometheus:
             self._process = subprocess.Popen(
                 [
                     *(self._prometheus, f"--config.file={file}", f"--storage.tsdb.path={self._data}"),
-                    f"--web.listen-address={address}",
+                    *(f"--web.listen-address={address}", *flags),
                 ],
                 stdout=output,
                 stderr=output,

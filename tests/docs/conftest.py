@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.alerts.conftest import program
+
+__all__ = ["program"]
