@@ -107,7 +107,7 @@ def _first_screen() -> list[Panel]:
         ),
         stat(
             402,
-            "Killed for memory, 24 h",
+            "OOM kills, 24 h",
             """Processes that the kernel killed in the last day because memory was full, workers or others.
             Bad: any. 0 while workers die by signal 9: it is not memory; look at timeouts.""",
             Query(f"sum({count(HOST_OOM_KILLS, window='24h')})", "killed"),
@@ -117,7 +117,7 @@ def _first_screen() -> list[Panel]:
         ),
         stat(
             403,
-            "Connections lost, 24 h",
+            "Connections lost",
             """Connections to any listening socket of the host that the kernel dropped in the last day: users
             who saw nothing but a time-out. Bad: any.""",
             Query(f"sum({count(LISTEN_DROPS, window='24h')})", "dropped"),

@@ -52,7 +52,7 @@ _TIERS = {
     "heap": "purple",
     "GC": "yellow",
     "threads": "green",
-    "database": "orange",
+    "database": "light-blue",
 }
 _STATES = {
     "runnable": "green",
@@ -108,7 +108,7 @@ def _first_screen() -> list[Panel]:
         ),
         stat(
             362,
-            "Old generation after GC",
+            "Old gen after GC",
             """Share of the old generation that its last collection couldn't free, the worst JVM. Bad: rising;
             red, where the alert JvmOldGenAfterGcHigh begins: an OutOfMemoryError is next, a restart the only
             cure. 0 %: not collected yet.""",

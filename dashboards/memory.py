@@ -136,9 +136,9 @@ def _first_screen() -> list[Panel]:
             306,
             "Routes that leave most behind",
             """Estimate of the memory blocks that requests of a route left allocated, since its app started;
-            the three worst. Bad: one far above the others: it leaks, or fills a cache. No data: no agent, or
+            the two worst. Bad: one far above the others: it leaks, or fills a cache. No data: no agent, or
             the app doesn't tell its routes.""",
-            Query(f"topk(3, sum by (route) ({select(ROUTE_BLOCKS)}) > 0)", "{{route}}"),
+            Query(f"topk(2, sum by (route) ({select(ROUTE_BLOCKS)}) > 0)", "{{route}}"),
             unit="short",
             width=8,
             height=3,

@@ -51,6 +51,10 @@ RESOURCES = {"cpu": "blue", "memory": "purple", "disk": "orange", "in": "blue", 
 # What a dashed line stands for: the alert's threshold, or a limit that can't be passed.
 THRESHOLD = "orange"
 LIMIT = "red"
+# Upright lines. Alerts are the many in an incident, and must not hide what they are about.
+ALERT = "#8e8e8e"
+DEATH = "red"
+DEPLOY = "blue"
 # A point on a line: there its worker was replaced. White or black, by the theme: no line is.
 MARK = "text"
 # What a full collection leaves, and the points where one ran: under load they cover the whole line.

@@ -557,20 +557,20 @@ def _annotations() -> list[Json]:
     stops = query.news(catalogue.EXITS, cause="=~reload|shutdown")
     by_app = f"sum by ({query.BY_APP})"
     return [
-        _annotation("Alerts", began, "{{alertname}}", "{{app}} {{instance}} {{device}}", "orange"),
+        _annotation("Alerts", began, "{{alertname}}", "{{app}} {{instance}} {{device}}", palette.ALERT),
         _annotation(
             "Deaths",
             f"sum by (job, instance, app, cause) ({deaths})",
             "{{cause}}",
             "a worker of {{app}} on {{instance}}",
-            "red",
+            palette.DEATH,
         ),
         _annotation(
             "Deploys",
             f"{by_app} ({stops}) or {by_app} ({query.news(catalogue.RELOADS)})",
             "deploy",
             "{{app}} on {{instance}} was reloaded or restarted",
-            "blue",
+            palette.DEPLOY,
         ),
         {
             "name": "Deploys told by CI",
@@ -578,7 +578,7 @@ def _annotations() -> list[Json]:
             "datasource": {"type": "grafana", "uid": "-- Grafana --"},
             "enable": True,
             "hide": False,
-            "iconColor": "light-blue",
+            "iconColor": palette.DEPLOY,
             "target": {"type": "tags", "tags": [DEPLOY], "matchAny": False, "limit": 100},
         },
     ]
