@@ -96,7 +96,7 @@ def _time_line() -> list[Panel]:
         ),
         _line(
             162,
-            "2. Who waited? The queue before the workers",
+            "2. Who waited? The queue",
             """Left: connections that nobody serves yet (listen: not accepted; worker: accepted, no thread).
             Right: how long 95 % of requests waited at most, where the proxy sets X-Request-Start; dashed
             is its alert threshold. Bad: above 0 for long. Did it rise before the deaths, or after?""",

@@ -197,7 +197,7 @@ def _first_screen() -> list[Panel]:
         ),
         timeseries(
             370,
-            "GC runs: does what it leaves keep growing?",
+            "GC runs: does what it leaves grow?",
             """Old generation: its use rises until a collection brings it down, a sawtooth. Left after GC: the
             feet of the teeth; a point where one ran. Bad: the feet climb from point to point, towards the
             dashed lines (the size, and from where on JvmOldGenAfterGcHigh fires): a leak, or more work than

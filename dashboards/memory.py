@@ -156,7 +156,7 @@ def _first_screen() -> list[Panel]:
         ),
         timeseries(
             308,
-            "GC runs: does what it leaves keep growing?",
+            "GC runs: does what it leaves grow?",
             """Memory blocks of the app's largest worker: all that are allocated, and those that its last full
             collection left, Python's old generation; a point where one ran. Bad: left climbs from point to
             point: GC runs, and what it leaves keeps growing: a leak. Allocated climbs alone: bytes and
@@ -224,7 +224,7 @@ def _growing() -> Row:
             """Least memory of the last hour, as a multiple of the same 6 hours before: 1 is no growth. Bad:
             this and the panel beside above their dashed lines for an hour: the alert RssCreep. Needs 7 hours
             of data.""",
-            Query(f"{_FLOOR} / {_FLOOR} offset 6h", APP),
+            Query(f"{_FLOOR} / ({_FLOOR} offset 6h > 0)", APP),
             threshold("rss_creep_ratio"),
             unit="none",
             least=None,
@@ -336,7 +336,7 @@ def _collector() -> Row:
         ),
         timeseries(
             323,
-            "Time in garbage collection, by app",
+            "Time in GC, by app",
             """Share of each worker's time in which the collector holds all its threads. Bad: above dashed,
             the alert PythonGcPauseHigh: a large heap is walked again and again; gc.freeze() before the fork,
             or fewer cycles, help.""",
@@ -346,7 +346,7 @@ def _collector() -> Row:
         ),
         timeseries(
             324,
-            "Time in garbage collection, by generation",
+            "Time in GC, by generation",
             """Seconds a second that all workers spend in collections of a generation; 2 is a full one. Bad: 2
             far above the others: what survives is large, and walked often.""",
             Query(f"sum by (generation) ({rate(GC_PAUSE, '_sum')})", "generation {{generation}}"),

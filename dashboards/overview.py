@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 # Heights of what is below the first line of numbers: room for two lines of them on a phone.
 _SECOND, _THIRD = 4, 6
+# Of a share of a threshold: as wide as there is room for on a phone.
+_MOST = 9.99
 
 _NOW = f"sum({rate(REQUESTS)})"
 _SERVED = f"(sum({rate(REQUESTS)}) > 0)"
@@ -118,21 +120,22 @@ def _first_screen() -> list[Panel]:
         ),
         stat(
             7,
-            "Which tier is the bottleneck? The highest one",
-            """How much of each is used up, the worst of what is selected. Workers: requests in flight of
-            slots. CPU: all but idle and waiting for a disk, steal included. Memory: of the host or of the
-            app's limit. Against the alert, which begins at 100 %: the host's disk (queue and await); the
-            database (its disk's queue, CPU, connections); the proxy's 502 and 504. Bad: red, where the
-            alerts of each begin; yellow is near it. One that lacks isn't measured here.""",
+            "Which tier is the bottleneck?",
+            """How much of each is used up, the worst of what is selected: the highest is it. Workers:
+            requests in flight of slots. CPU: all but idle and waiting for a disk, steal included. Memory: of
+            the host or of the app's limit. Against the alert, which begins at 100 %: the host's disk (queue
+            and await); the database (its disk's queue, CPU, connections); the proxy's 502 and 504; 999 % is
+            ten times as much, or more. Bad: red, where the alerts of each begin; yellow is near it. One that
+            lacks isn't measured here.""",
             Query(
                 f"max({_BUSY_SLOTS} or {_BUSY_WORKERS} or {_BUSY_BY_LITTLE})", "Workers", scale=palette.BUSY
             ),
             Query(f"max({CPU_BUSY})", "CPU", scale=palette.CPU),
             Query(f"max({_MEMORY_USED})", "Memory", scale=palette.MEMORY),
-            Query(f"max({DISK_USED})", "Disk", scale=palette.OF_ALERT),
-            Query(f"max({DATABASE_USED})", "Database", scale=palette.OF_ALERT),
+            Query(f"clamp_max(max({DISK_USED}), {_MOST})", "Disk", scale=palette.OF_ALERT),
+            Query(f"clamp_max(max({DATABASE_USED}), {_MOST})", "Database", scale=palette.OF_ALERT),
             Query(
-                f"max({GATEWAY_ERRORS}) / {threshold_series('gateway_error_ratio')}",
+                f"clamp_max(max({GATEWAY_ERRORS}) / {threshold_series('gateway_error_ratio')}, {_MOST})",
                 "Proxy",
                 scale=palette.OF_ALERT,
             ),
@@ -231,9 +234,19 @@ def _sight() -> Row:
             "Whether a gunicorn master of each app runs. Bad: down, unless it was stopped on purpose.",
             Query(f"min by ({BY_APP}) ({select(UP)})", APP),
             unit="none",
-            width=8,
+            width=6,
             height=5,
             words={1: ("up", "green"), 0: ("down", "red")},
+        ),
+        stat(
+            40,
+            "Collectors",
+            "Whether each collector worked in the last scrape. Bad: failing: its panels show nothing.",
+            Query(f"min by (collector) ({select(COLLECTOR_SUCCESS)})", "{{collector}}"),
+            unit="none",
+            width=18,
+            height=5,
+            words=working,
         ),
         stat(
             39,
@@ -242,18 +255,8 @@ def _sight() -> Row:
             check` names the grant that is wanted.""",
             Query(f"min by (source) ({select(SOURCE_AVAILABLE)})", "{{source}}"),
             unit="none",
-            width=8,
+            width=24,
             height=5,
             words={1: ("ok", "green"), 0: ("missing", "orange")},
-        ),
-        stat(
-            40,
-            "Collectors",
-            "Whether each collector worked in the last scrape. Bad: failing: its panels show nothing.",
-            Query(f"min by (collector) ({select(COLLECTOR_SUCCESS)})", "{{collector}}"),
-            unit="none",
-            width=8,
-            height=5,
-            words=working,
         ),
     )

@@ -36,6 +36,8 @@ APP = "{{app}}@{{instance}}"
 HOST = "{{instance}}"
 WORKER = f"{{{{worker}}}} {APP}"
 COLUMNS = 24
+# Numbers beside each other that may be large: more of them overlap on a phone.
+_LARGE = 4
 TAG = "floodmark"
 DEPLOY = "floodmark-deploy"
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -135,7 +137,9 @@ def stat(  # noqa: PLR0913 - what differs between panels is exactly this
             # Alone, the title says what it is; together, each needs its name.
             "textMode": "auto" if len(queries) == 1 and "{{" not in queries[0].legend else "value_and_name",
             # Grafana fits text to the panel, so that names beside big numbers can't be read.
-            "text": {"titleSize": 12, "valueSize": 16} if words else {"titleSize": 13, "valueSize": 26},
+            "text": {"titleSize": 12, "valueSize": 16}
+            if words
+            else {"titleSize": 13, "valueSize": 26 if len(queries) <= _LARGE else 19},
             "wideLayout": False,  # the name above its number, not left of it: a phone has no room there
         },
     )

@@ -228,7 +228,7 @@ function Visual({ p, frames, happened, w, h }: any) {
       }}
     </U.TimeSeries>;
   if (p.type === 'table')
-    return <Table data={ready[0]} width={w} height={h} noHeader={!p.options.showHeader} cellHeight={p.options.cellHeight} initialSortBy={p.options.sortBy ?? []}
+    return <Table data={ready[0]} width={w} height={h} noHeader={!p.options.showHeader} cellHeight={p.options.cellHeight} sortBy={p.options.sortBy ?? []}
       enableSharedCrosshair={false} structureRev={1} timeRange={range} getActions={() => []} />;
   const values = () => D.getFieldDisplayValues({ fieldConfig: p.fieldConfig, reduceOptions: p.options.reduceOptions, data: ready, theme,
     replaceVariables: (s: string) => s, timeZone: 'browser', sparkline: p.options.graphMode !== 'none' });
