@@ -70,7 +70,9 @@ def harm(port: int, wait: Callable[[float], object]) -> None:
 def main() -> int:
     """Visit and harm until stopped; with --once ask for one page, and exit 1 if it doesn't come."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--port", type=int, default=8000, help="the app's, on 127.0.0.1 (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="the app's, on 127.0.0.1 (default: %(default)s)"
+    )
     parser.add_argument("--once", action="store_true", help="ask for one page: a health check")
     given = parser.parse_args()
     if given.once:

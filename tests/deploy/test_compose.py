@@ -247,7 +247,7 @@ def test_all_that_is_mounted_from_the_repository_exists(services: Services) -> N
 def test_the_exporter_sees_the_hosts_processes_files_and_kernel_log(services: Services) -> None:
     exporter = services["floodmark"]
     assert exporter["pid"] == "host"
-    assert [mount(volume) for volume in exporter["volumes"]][0] == ("/", "/host", True)
+    assert next(mount(volume) for volume in exporter["volumes"]) == ("/", "/host", True)
     assert "rslave" in json.dumps(exporter["volumes"])
     kmsg = {"source": "/dev/kmsg", "target": "/dev/kmsg", "permissions": "r"}
     assert exporter["devices"] in (["/dev/kmsg:/dev/kmsg:r"], [kmsg])
@@ -425,7 +425,9 @@ def test_the_unprivileged_override_leaves_the_exporter_neither_root_nor_any_righ
 def test_no_password_or_webhook_stands_in_the_file() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
     assert re.findall(r"PASSWORD: *(.*)", text) == [
-        "'${GRAFANA_ADMIN_PASSWORD:?there is no default password for Grafana. "
-        """Type: echo "GRAFANA_ADMIN_PASSWORD=$$(openssl rand -hex 12)" >> .env}'"""
+        (
+            "'${GRAFANA_ADMIN_PASSWORD:?there is no default password for Grafana."
+            ' Type: echo "GRAFANA_ADMIN_PASSWORD=$$(openssl rand -hex 12)" >> .env}\''
+        )
     ]
     assert "hooks.slack.com" not in text

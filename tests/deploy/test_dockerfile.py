@@ -52,9 +52,7 @@ def test_the_demo_is_an_app_on_the_same_python_with_the_agents_folder_and_no_roo
     assert "exporter/floodmark/agent floodmark/agent" in copied
     assert dict(DEMO)["USER"] == "65534:65534"
     requirements = (ROOT / "deploy/demo/requirements.txt").read_text()
-    assert re.fullmatch(
-        r"#.*\ngunicorn==[\d.]+ \\\n    --hash=sha256:[0-9a-f]{64}\n", requirements
-    )
+    assert re.fullmatch(r"#.*\ngunicorn==[\d.]+ \\\n    --hash=sha256:[0-9a-f]{64}\n", requirements)
 
 
 def test_the_image_does_not_run_as_root_and_compose_changes_to_the_same_user() -> None:
