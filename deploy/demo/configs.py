@@ -23,12 +23,13 @@ def prometheus(shipped: Path, rules: Path, targets: dict[str, str]) -> str:
     Args:
         shipped: the prometheus.yml to start from.
         rules: the folder with *.rules.yml.
-        targets: host:port by job: floodmark, prometheus, alertmanager.
+        targets: host:port by job: floodmark, prometheus, alertmanager. Other jobs are left out.
     """
     config: dict[str, Any] = yaml.safe_load(shipped.read_text(encoding="utf-8"))
     config["global"] |= {"scrape_interval": _EVERY, "scrape_timeout": "4s", "evaluation_interval": _EVERY}
     config["rule_files"] = [str(rules / "*.rules.yml")]
     config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [targets["alertmanager"]]}]}]}
+    config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] in targets]
     for job in config["scrape_configs"]:
         (static,) = job["static_configs"]
         static["targets"] = [targets[job["job_name"]]]

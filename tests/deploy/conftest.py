@@ -63,16 +63,20 @@ def compose() -> Path:
 
 @pytest.fixture(scope="session")
 def config(compose: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a function that runs ``docker compose config`` on the compose file with this environment.
+    """Return a function that runs ``docker compose config`` on files of the repository with this environment.
 
-    Further files of the repository, given by their paths, go on top of it.
+    Arguments are paths of files that go on top of the first, docker-compose.yml if not said, and the services
+    whose profiles are wanted, all of them if not said.
     """
 
-    def run(*overrides: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        files = [part for name in ("docker-compose.yml", *overrides) for part in ("-f", ROOT / name)]
+    def run(
+        *overrides: str, file: str = "docker-compose.yml", services: tuple[str, ...] = (), **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        files = [part for name in (file, *overrides) for part in ("-f", ROOT / name)]
+        profile = [] if services else ["--profile", "*"]
         return subprocess.run(
             # /dev/null for .env: a developer's own must not decide what the tests see.
-            [compose, "--env-file", os.devnull, *files, "config", "--format", "json"],
+            [compose, "--env-file", os.devnull, *files, *profile, "config", "--format", "json", *services],
             env=environment,
             capture_output=True,
             text=True,

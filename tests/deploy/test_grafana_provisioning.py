@@ -29,6 +29,7 @@ def test_the_datasource_knows_how_often_prometheus_scrapes() -> None:
 
 def test_dashboards_come_read_only_from_the_generated_json() -> None:
     (provider,) = yaml.safe_load((PROVISIONING / "dashboards/floodmark.yml").read_text())["providers"]
+    assert provider["folder"] == "floodmark"
     assert provider["allowUiUpdates"] is False
     assert provider["disableDeletion"] is True
     assert MOUNTS[provider["options"]["path"]] == "./dashboards/json"
