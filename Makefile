@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test alarms matrix soak bench dashboards docs pictures venv
+.PHONY: demo test alarms matrix soak bench machine dashboards docs pictures venv install uninstall
 
 demo: venv ## a real gunicorn, its deaths, Prometheus, Alertmanager and the Slack messages, with no account
 	@$(BIN)/python deploy/demo/demo.py $(DEMO_ARGS)
@@ -29,6 +29,9 @@ soak: venv ## ten minutes of requests, recycles and kills on the agent: nothing 
 bench: venv ## what floodmark costs, against its budgets; writes docs/benchmarks.md
 	$(BIN)/python -m tests.bench $(BENCH_ARGS)
 
+machine: venv ## as root: a Debian 12 in a virtual machine, and what deploy/README.md says without Docker, typed there
+	$(BIN)/python -m tests.machine
+
 dashboards: venv ## build dashboards/json from the Python
 	$(BIN)/python -m dashboards
 
@@ -37,6 +40,12 @@ docs: venv ## build the reference pages, and the variants of alertmanager.yml
 
 pictures: venv ## draw the dashboards on a replayed incident, with Grafana's own components; writes docs/img (needs nodejs, npm, chromium)
 	$(BIN)/python -m docs.pictures.draw
+
+install: ## as root: the exporter as a systemd service of this host (DESTDIR: only its files, below that folder)
+	@DESTDIR='$(DESTDIR)' PYTHON='$(PYTHON)' deploy/systemd/install.sh install
+
+uninstall: ## as root: what install made goes; settings and state stay, but for PURGE=1
+	@DESTDIR='$(DESTDIR)' PURGE='$(PURGE)' deploy/systemd/install.sh uninstall
 
 venv: $(VENV)/.installed
 
