@@ -43,7 +43,7 @@ def services(request: pytest.FixtureRequest) -> Services:
 
 def usual(text: str) -> str:
     """A text of the file with the defaults of its variables, as Compose fills them in."""
-    return re.sub(r"\$\{\w+:-(\w+)\}", r"\1", text)
+    return re.sub(r"\$\{\w+:-([\w.]+)\}", r"\1", text)
 
 
 def memory(limit: str) -> int:
@@ -55,7 +55,7 @@ def host_address(port: str | dict[str, Any]) -> str:
     """Address of the host a port is published on, empty for all of them."""
     if isinstance(port, dict):
         return str(port.get("host_ip", ""))
-    return port.rpartition(":")[0].rpartition(":")[0]
+    return usual(port).rpartition(":")[0].rpartition(":")[0]
 
 
 def mount(volume: str | dict[str, Any]) -> tuple[str, str, bool]:
