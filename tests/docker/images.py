@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tests.docker.engine import Engine
 
 SUITE = "trixie"
-MIRROR = "http://deb.debian.org/debian"
 # Their programs only: nothing is configured, no user made, as in upstream's images.
 _UNPACKED = ("prometheus", "promtool", "prometheus-alertmanager", "prometheus-postgres-exporter")
 # What images are built with: their containers have no network.
@@ -104,7 +103,7 @@ def _make(folder: Path) -> None:
         environment["DEBOOTSTRAP_DIR"] = str(home / "usr/share/debootstrap")
     # In a mount namespace, as it mounts /proc into the folder: broken off, it would leave that there.
     unseen = ("unshare", "--mount", program, "--variant=minbase", "--include=python3-venv,busybox")
-    _run(*unseen, SUITE, str(folder), MIRROR, **environment)
+    _run(*unseen, SUITE, str(folder), **environment)
     pip = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check")
     to = ("--dest", str(folder / "opt/wheels"), "--only-binary=:all:")
     _run(*pip, *to, _BUILD)

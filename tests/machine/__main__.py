@@ -22,7 +22,6 @@ from deploy.demo import servers
 from tests.support.live import ROOT, until
 
 HERE = Path(__file__).parent
-_MIRROR = "http://deb.debian.org/debian"
 _PACKAGES = (
     *("systemd-sysv", "udev", "dbus", "sudo", "curl", "make", "python3-venv", "linux-image-cloud-amd64"),
     *("gunicorn", "prometheus", "prometheus-alertmanager"),
@@ -76,7 +75,7 @@ def root() -> Path:
         packages = ("--variant=minbase", f"--include={','.join(_PACKAGES)}")
         try:
             # In a mount namespace, as it mounts /proc into the folder: broken off, it would leave that there.
-            command = ("unshare", "--mount", "debootstrap", *packages, "bookworm", str(scratch), _MIRROR)
+            command = ("unshare", "--mount", "debootstrap", *packages, "bookworm", str(scratch))
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             shutil.rmtree(scratch / "var/cache/apt/archives")
             scratch.rename(kept)
