@@ -194,7 +194,7 @@ def test_all_dashboards_are_put_into_a_folder_of_their_own(api: GrafanaApi, push
     assert verdicts(out) == dict.fromkeys(UIDS, "created")
     assert out.splitlines()[0] == f"Grafana 13.1.3 at {api.url}"
     assert f"{api.url}/d/floodmark-host\n" in out
-    assert out.endswith("In the folder floodmark: 8 created\n")
+    assert "In the folder floodmark: 8 created\n" in out
 
 
 def test_a_second_time_nothing_is_written(api: GrafanaApi, push: Push) -> None:
@@ -213,7 +213,7 @@ def test_only_what_differs_is_written_over_the_old_one(api: GrafanaApi, push: Pu
     _, out, _ = push(api.url)
     expected = {"floodmark-host": "changed", "floodmark-jvm": "created"}
     assert verdicts(out) == dict.fromkeys(UIDS, "equal") | expected
-    assert out.endswith("In the folder floodmark: 1 created, 1 changed, 6 equal\n")
+    assert "In the folder floodmark: 1 created, 1 changed, 6 equal\n" in out
     assert api.saved["floodmark-host"].dashboard == model("floodmark-host")
     assert [len(api.saved[uid].messages) for uid in ("floodmark-host", "floodmark-memory")] == [2, 1]
 
@@ -228,14 +228,34 @@ def test_what_grafana_counts_raises_or_leaves_out_makes_no_difference(api: Grafa
     assert push(api.url)[1].endswith("8 equal\n")
 
 
-def test_a_dashboard_that_lies_elsewhere_is_brought_back_and_told(api: GrafanaApi, push: Push) -> None:
+def test_a_dashboard_that_lies_elsewhere_is_moved_where_a_folder_is_asked_for_and_told(
+    api: GrafanaApi, push: Push
+) -> None:
     push(api.url)
     api.folders["other"] = ("Somebody's", "")
     api.saved["floodmark-jvm"].folder = "other"
-    _, out, _ = push(api.url)
+    _, out, _ = push(api.url, "--folder", "floodmark")
     assert "moved    floodmark-jvm " in out
     assert "/d/floodmark-jvm (from the folder Somebody's)\n" in out
     assert api.saved["floodmark-jvm"].folder == "floodmark"
+
+
+def test_without_a_folder_each_dashboard_stays_where_somebody_put_it(api: GrafanaApi, push: Push) -> None:
+    push(api.url, "--folder", "Web")
+    (web,) = api.folders
+    del api.saved["floodmark-host"]
+    api.saved["floodmark-jvm"].dashboard["title"] = "Somebody's"
+    _, out, _ = push(api.url)
+    assert api.saved["floodmark-jvm"].folder == web
+    assert api.saved["floodmark-host"].folder == "floodmark"
+    assert "/d/floodmark-jvm (stays in the folder Web)\n" in out
+    assert "\nDone: 1 created, 1 changed, 6 equal\n" in out
+
+
+def test_no_folder_is_made_that_nothing_goes_into(api: GrafanaApi, push: Push) -> None:
+    push(api.url, "--folder", "Web")
+    assert "\nDone: 8 equal\n" in push(api.url)[1]
+    assert [title for title, _ in api.folders.values()] == ["Web"]
 
 
 def test_a_dry_run_writes_nothing_and_tells_what_would_be(api: GrafanaApi, push: Push) -> None:
@@ -243,7 +263,7 @@ def test_a_dry_run_writes_nothing_and_tells_what_would_be(api: GrafanaApi, push:
     assert status == 0
     assert verdicts(out) == dict.fromkeys(UIDS, "create")
     assert "\ncreate   folder floodmark\n" in out
-    assert out.endswith("Nothing is written: --dry-run. 8 to create\n")
+    assert "--dry-run. 8 to create\n" in out
     push(api.url)
     api.saved["floodmark-host"].dashboard["title"] = "Somebody's"
     api.asked.clear()
@@ -267,7 +287,7 @@ def test_a_folder_of_that_title_is_taken_wherever_it_stands_in_the_list(
     assert status == 0
     assert {saved.folder for saved in api.saved.values()} == {"d1"}
     assert len(api.folders) == 5
-    assert out.endswith("In the folder Web: 8 created\n")
+    assert "In the folder Web: 8 created\n" in out
 
 
 def test_a_folder_with_a_title_of_ones_own_is_made_once(api: GrafanaApi, push: Push) -> None:

@@ -58,6 +58,10 @@ Examples:
   floodmark dashboards push --grafana https://grafana.example.org --token-file token --dry-run
   floodmark dashboards push --grafana https://example.org/grafana --folder Web --datasource Prometheus
 """
+_NEEDED = (
+    "thresholds, and much else that they draw, are recorded by floodmark's rules: give Prometheus those too,"
+    " floodmark rules export"
+)
 _FOLDER = "floodmark"  # the default title of ours in Grafana, and its uid
 _TAG = "floodmark"
 _VARIABLE = "datasource"
@@ -72,11 +76,13 @@ class Step(NamedTuple):
     Attributes:
         dashboard: as it shall be.
         verdict: a key of _DONE.
+        folder: uid of the folder it belongs into; None for ours, where that has to be made.
         note: what else to know of it.
     """
 
     dashboard: Json
     verdict: str
+    folder: str | None
     note: str = ""
 
     @property
@@ -114,9 +120,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     pushing.add_argument(
         "--folder",
-        default=_FOLDER,
         metavar="TITLE",
-        help="the folder, made if need be (default: %(default)s)",
+        help=f"the folder for all of them, made if need be (default: where each is, else {_FOLDER})",
     )
     pushing.add_argument(
         "--datasource",
@@ -183,6 +188,8 @@ def _told(target: Path, files: Iterable[str], removed: Iterable[str]) -> list[st
         f"      options: {{path: {json.dumps(str(target.absolute()), ensure_ascii=False)}}}",
         "",
         "then: systemctl restart grafana-server",
+        "",
+        f"Not to forget: {_NEEDED}",
     ]
 
 
@@ -192,7 +199,7 @@ def _told(target: Path, files: Iterable[str], removed: Iterable[str]) -> list[st
 def _push(arguments: argparse.Namespace) -> int:
     if not arguments.timeout > 0:
         raise config.ConfigError(f"--timeout {arguments.timeout:g}: must be more than 0 seconds")
-    if not arguments.folder.strip():
+    if arguments.folder is not None and not arguments.folder.strip():
         raise config.ConfigError("--folder is empty: give it a title")
     grafana = Grafana(
         address(arguments.grafana, os.environ), token(arguments.token_file, os.environ), arguments.timeout
@@ -282,28 +289,34 @@ def _pushed(grafana: Grafana, arguments: argparse.Namespace, done: list[str]) ->
     yield " ".join(filter(None, ("Grafana", version, "at", grafana.url)))
     sources = grafana.datasources()
     chosen = _datasource(arguments.datasource, sources)
-    title, folder = _folder(grafana, arguments.folder.strip())
-    steps = [_step(grafana, json.loads(text), folder, chosen) for text in shipped().values()]
+    title, folder = _folder(grafana, (arguments.folder or _FOLDER).strip())
+    keep = arguments.folder is None
+    steps = [_step(grafana, json.loads(text), folder, chosen, keep=keep) for text in shipped().values()]
+    missing = any(step.folder is None for step in steps)
     if arguments.dry_run:
-        if folder is None:
+        if missing:
             yield f"create   folder {title}"
         yield from (_line(step, step.verdict, grafana) for step in steps)
-        yield f"Nothing is written: --dry-run. {_sum(steps, _TO_DO)}"
+        yield f"Nothing is written, nor is it tried whether the token may: --dry-run. {_sum(steps, _TO_DO)}"
     else:
-        if folder is None:
+        if missing:
             folder = grafana.create_folder(title, _FOLDER if title == _FOLDER else None)
             done.append(f"folder {title}")
             yield f"created  folder {title}"
         for step in steps:
             if step.verdict != "equal":
+                into = folder if step.folder is None else step.folder
                 try:
-                    grafana.save(step.dashboard, folder, overwrite=step.verdict != "create")
+                    grafana.save(step.dashboard, into or "", overwrite=step.verdict != "create")
                 except FailedError as error:
                     raise FailedError(f"{step.uid}: {error}") from error
                 done.append(step.uid)
             yield _line(step, _DONE[step.verdict], grafana)
-        yield f"In the folder {title}: {_sum(steps, _DONE)}"
+        together = all(step.folder in (None, folder) for step in steps)
+        yield f"{f'In the folder {title}' if together else 'Done'}: {_sum(steps, _DONE)}"
     yield from (f"Note: {note}" for note in _notes(sources, chosen))
+    if any(step.verdict == "create" for step in steps):
+        yield f"Note: {_NEEDED}"
 
 
 def _line(step: Step, verdict: str, grafana: Grafana) -> str:
@@ -349,21 +362,25 @@ def _folder(grafana: Grafana, title: str) -> tuple[str, str | None]:
     return title, None
 
 
-def _step(grafana: Grafana, wanted: Json, folder: str | None, chosen: Json | None) -> Step:
-    """Return what has to become of a dashboard."""
+def _step(grafana: Grafana, wanted: Json, folder: str | None, chosen: Json | None, *, keep: bool) -> Step:
+    """Return what has to become of a dashboard; ``keep`` leaves it in the folder it is in."""
     found = grafana.dashboard(wanted["uid"])
     there, meta = found or ({}, {})
     _open_on(wanted, there, chosen)
     if not found:
-        return Step(wanted, "create")
+        return Step(wanted, "create", folder)
     same = _meaning(there) == _meaning(wanted)
     if meta.get("provisioned"):
         if not same:
             raise FailedError(f"{wanted['uid']}: {PROVISIONED}. Nothing is written")
-        return Step(wanted, "equal", " (from a file)")
-    moved = (meta.get("folderUid") or "") != folder
-    note = f" (from the folder {meta.get('folderTitle') or meta.get('folderUid') or '?'})" if moved else ""
-    return Step(wanted, "change" if not same else "move" if moved else "equal", note)
+        return Step(wanted, "equal", meta.get("folderUid") or "", " (from a file)")
+    there_now = meta.get("folderUid") or ""
+    elsewhere = there_now != folder
+    moved = elsewhere and not keep
+    name = meta.get("folderTitle") or there_now or "?"
+    note = f" ({'from' if moved else 'stays in'} the folder {name})" if elsewhere else ""
+    verdict = "change" if not same else "move" if moved else "equal"
+    return Step(wanted, verdict, folder if moved else there_now, note)
 
 
 def _open_on(wanted: Json, there: Json, chosen: Json | None) -> None:
