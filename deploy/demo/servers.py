@@ -71,10 +71,19 @@ def find(name: str) -> Path:
     for command in server.commands:
         if on_path := shutil.which(command):
             return Path(on_path)
-    cached = cache() / server.package / server.path
-    if not cached.exists():
-        _fetch(server.package)
-    return cached
+    return unpacked(server.package) / server.path
+
+
+def unpacked(package: str) -> Path:
+    """The folder a Debian package is unpacked in, fetched first if need be.
+
+    Raises:
+        UnavailableError: it isn't there, and apt or dpkg is missing or failed.
+    """
+    home = cache() / package
+    if not home.exists():
+        _fetch(package)
+    return home
 
 
 def cache() -> Path:

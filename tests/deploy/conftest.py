@@ -2,58 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.compose import program
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
-REQUIREMENTS = Path(__file__).with_name("requirements.txt")
-
-
-def _install() -> Path:
-    """Install Compose once per machine, in a cache folder named after what is asked for; return the program.
-
-    Raises:
-        subprocess.CalledProcessError: pip couldn't get it, or got something else than the hashes say.
-    """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "floodmark"
-    folder = cache / f"compose-{hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]}"
-    if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix="compose-", dir=cache))
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--only-binary=:all:"]
-        try:
-            subprocess.run(
-                [*pip, "--target", scratch / "new", "-r", REQUIREMENTS],
-                check=True,
-                capture_output=True,
-                text=True,
-            )
-            (scratch / "new").rename(folder)
-        except OSError:
-            if not folder.exists():  # otherwise another test run was faster
-                raise
-        finally:
-            shutil.rmtree(scratch)
-    return folder / "bin" / "docker-compose"
 
 
 @pytest.fixture(scope="session")
 def compose() -> Path:
     """Return the program docker-compose; a skip where it can't be had, which CI doesn't accept."""
     try:
-        return _install()
+        return program()
     except subprocess.CalledProcessError as error:
         reason = f"no Docker Compose: {error.stderr.strip().splitlines()[-1]}"
     if os.environ.get("CI") == "true":
