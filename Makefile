@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test alarms matrix soak bench dashboards docs venv
+.PHONY: demo test alarms matrix engine soak bench dashboards docs venv
 
 demo: venv ## a real gunicorn, its deaths, Prometheus, Alertmanager and the Slack messages, with no account
 	@$(BIN)/python deploy/demo/demo.py $(DEMO_ARGS)
@@ -22,6 +22,9 @@ alarms: venv ## 24 hours, healthy and with each fault: which alerts are told
 
 matrix: venv ## every death, worker class and gunicorn version, as root: truth against verdict; writes docs/attribution.md
 	$(BIN)/python -m tests.matrix
+
+engine: venv ## docker-compose.yml on a real Docker engine of its own, as root, without a registry; writes docs/compose.md
+	$(BIN)/python -m tests.docker
 
 soak: venv ## ten minutes of requests, recycles and kills on the agent: nothing lost, doubled or grown
 	$(BIN)/python -m tests.soak
