@@ -31,7 +31,7 @@ from .outside import (
     SAMPLE_AGE,
 )
 from .panels import Json, Query, dashboard, row, stat, table, threshold, timeseries
-from .query import count, rate, recorded, select
+from .query import at_most, count, rate, recorded, select
 from .query import threshold as threshold_series
 
 if TYPE_CHECKING:
@@ -99,17 +99,17 @@ def _first_screen() -> list[Panel]:
             461,
             "Is it the database? The highest one",
             """How much of each is used up, on the worst database of what is selected. Disk: its queue against
-            the threshold of the alert DbDiskQueueHigh, which fires from 100 %. CPU: of its host. Connections:
-            taken of those allowed. Burst: spent of the disk's burst balance, without colour as no alert is
-            about it. Bad: red, where the alerts of each begin, of CPU that of a host; yellow is near. All
+            the threshold of the alert DbDiskQueueHigh, which fires from 100 % (999 %: ten times that, or
+            more). CPU: of its host. Connections: taken of those allowed. Burst spent: of the disk's burst
+            balance, without colour as no alert is about it. Bad: red, where the alerts of each begin, of CPU that of a host; yellow is near. All
             green: it isn't the database; don't resize it. Missing: a cloud tells no limit of
             connections, postgres_exporter neither CPU nor burst.""",
-            Query(f"max({_CLOUD_DISK} or {_HOST_DISK})", "Disk", scale=palette.OF_ALERT),
+            Query(at_most(f"max({_CLOUD_DISK} or {_HOST_DISK})"), "Disk", scale=palette.OF_ALERT),
             Query(f"max({select(DB_CPU)})", "CPU", scale=palette.CPU),
             Query(
                 f"max({_CONNECTIONS} / {_MOST})", "Connections", scale=palette.rises("db_connections_ratio")
             ),
-            Query(f"max(1 - {select(DB_BURST)})", "Burst"),
+            Query(f"max(1 - {select(DB_BURST)})", "Burst spent"),
             unit="percentunit",
             decimals=0,
             width=12,

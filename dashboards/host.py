@@ -41,7 +41,7 @@ from floodmark.catalogue import (
 from . import palette
 from .outside import BURST_CAPACITY, CPU_CREDITS
 from .panels import HOST, Json, Query, bargauge, dashboard, row, stat, threshold, timeseries
-from .query import BY_HOST, count, rate, recorded, select
+from .query import BY_HOST, at_most, count, rate, recorded, select
 from .query import threshold as threshold_series
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _first_screen() -> list[Panel]:
             isn't the machine; look at the database and at what the workers wait for.""",
             Query(f"max({CPU_BUSY})", "CPU", scale=palette.CPU),
             Query(f"max(1 - {_AVAILABLE})", "Memory", scale=palette.MEMORY),
-            Query(f"max({DISK_USED})", "Disk", scale=palette.OF_ALERT),
+            Query(at_most(f"max({DISK_USED})"), "Disk", scale=palette.OF_ALERT),
             Query(f"max(1 - ({_FREE}))", "Space", scale=palette.SPACE),
             unit="percentunit",
             decimals=0,
@@ -117,7 +117,7 @@ def _first_screen() -> list[Panel]:
         ),
         stat(
             403,
-            "Connections lost",
+            "Clients lost, 24 h",
             """Connections to any listening socket of the host that the kernel dropped in the last day: users
             who saw nothing but a time-out. Bad: any.""",
             Query(f"sum({count(LISTEN_DROPS, window='24h')})", "dropped"),

@@ -91,7 +91,7 @@ def _first_screen() -> list[Panel]:
             an hour, or its rules aren't loaded.""",
             Query(f"min({select(MEMORY_HEADROOM)})", "headroom"),
             Query(f"3600 * max({_GROWTH})", "grows by, per hour"),
-            Query(FULL_IN, "full in", unit="s", scale=palette.TIME_LEFT),
+            Query(FULL_IN, "full in (6 h pace)", unit="s", scale=palette.TIME_LEFT),
             unit="bytes",
             decimals=1,
             width=11,
@@ -134,7 +134,7 @@ def _first_screen() -> list[Panel]:
         ),
         bargauge(
             306,
-            "Routes that leave most behind",
+            "Blocks left behind, by route",
             """Estimate of the memory blocks that requests of a route left allocated, since its app started;
             the two worst. Bad: one far above the others: it leaks, or fills a cache. No data: no agent, or
             the app doesn't tell its routes.""",

@@ -29,9 +29,9 @@ from .database import DATABASE_USED
 from .host import CPU_BUSY, DISK_USED, STEAL, SWAP_USED
 from .memory import FULL_IN
 from .panels import APP, Json, Query, dashboard, row, stat, table, timeseries
-from .query import BY_APP, FIRING, UNWANTED, count, quantile, rate, recorded, select
+from .query import BY_APP, FIRING, UNWANTED, at_most, count, quantile, rate, recorded, select
 from .query import threshold as threshold_series
-from .traffic import GATEWAY_ERRORS, WAIT
+from .traffic import GATEWAY_ERRORS, failed, how_long
 from .workers import deaths_today, settings, workers_now
 
 if TYPE_CHECKING:
@@ -39,13 +39,8 @@ if TYPE_CHECKING:
 
 # Heights of what is below the first line of numbers: room for two lines of them on a phone.
 _SECOND, _THIRD = 4, 6
-# Of a share of a threshold: as wide as there is room for on a phone.
-_MOST = 9.99
 
 _NOW = f"sum({rate(REQUESTS)})"
-_SERVED = f"(sum({rate(REQUESTS)}) > 0)"
-# No series of a status exists until the first such answer: no 5xx among answers is 0, no answers is nothing.
-_ERROR_SHARE = f"(sum({rate(REQUESTS, status='=~5..')}) or 0 * {_SERVED}) / {_SERVED}"
 
 _BUSY_SLOTS = f"sum by ({BY_APP}) ({select(IN_FLIGHT)}) / (sum by ({BY_APP}) ({select(SLOTS)}) > 0)"
 _BUSY_WORKERS = (
@@ -84,28 +79,8 @@ def _first_screen() -> list[Panel]:
             unit="reqps",
             width=5,
         ),
-        stat(
-            2,
-            "Errors (5xx)",
-            """Share of requests answered with a 5xx status. Bad: yellow, more than the error budget has; red,
-            where the alert ErrorRate begins. No data: nothing was served, which can be worse than errors.""",
-            Query(_ERROR_SHARE, "5xx"),
-            unit="percentunit",
-            decimals=1,
-            width=3,
-            scale=palette.ERRORS,
-        ),
-        stat(
-            3,
-            "How long, p95",
-            """Nineteen of twenty requests waited less than this for a worker, and were served in less than
-            this by it: visitors wait for both. Bad: red, where the alerts RequestsQueueing and SlowRequests
-            begin. Waits lacks where neither the proxy sets X-Request-Start nor the agent is there.""",
-            Query(f"max({WAIT})", "waits", scale=palette.rises("queue_wait_seconds")),
-            Query(quantile(REQUEST_DURATION, 0.95), "is served", scale=palette.SLOW),
-            unit="s",
-            width=5,
-        ),
+        failed(2, width=3),
+        how_long(3, width=5),
         workers_now(4, width=3),
         deaths_today(5, width=5),
         stat(
@@ -132,10 +107,10 @@ def _first_screen() -> list[Panel]:
             ),
             Query(f"max({CPU_BUSY})", "CPU", scale=palette.CPU),
             Query(f"max({_MEMORY_USED})", "Memory", scale=palette.MEMORY),
-            Query(f"clamp_max(max({DISK_USED}), {_MOST})", "Disk", scale=palette.OF_ALERT),
-            Query(f"clamp_max(max({DATABASE_USED}), {_MOST})", "Database", scale=palette.OF_ALERT),
+            Query(at_most(f"max({DISK_USED})"), "Disk", scale=palette.OF_ALERT),
+            Query(at_most(f"max({DATABASE_USED})"), "Database", scale=palette.OF_ALERT),
             Query(
-                f"clamp_max(max({GATEWAY_ERRORS}) / {threshold_series('gateway_error_ratio')}, {_MOST})",
+                at_most(f"max({GATEWAY_ERRORS}) / {threshold_series('gateway_error_ratio')}"),
                 "Proxy",
                 scale=palette.OF_ALERT,
             ),
@@ -152,7 +127,7 @@ def _first_screen() -> list[Panel]:
             red, where the alert MemoryFullSoon looks; yellow is within a week. No data: floodmark has known
             the app for less than an hour.""",
             Query(f"min({select(MEMORY_HEADROOM)})", "headroom"),
-            Query(FULL_IN, "full in", unit="s", scale=palette.TIME_LEFT),
+            Query(FULL_IN, "full in (6 h pace)", unit="s", scale=palette.TIME_LEFT),
             unit="bytes",
             decimals=1,
             width=7,

@@ -80,6 +80,11 @@ def news(metric: Metric, **matchers: str) -> str:
     return f"{counter} - last_over_time({counter}[15m] offset $__interval) > 0"
 
 
+def at_most(expr: str, most: float = 9.99) -> str:
+    """A share of a threshold, no larger than a number beside others has room for on a phone: 999 %."""
+    return f"clamp_max({expr}, {most})"
+
+
 def quantile(metric: Metric, which: float) -> str:
     """Quantile of a histogram over all that is selected; nothing where nothing was observed (not NaN)."""
     return f"histogram_quantile({which}, sum by (le) ({rate(metric, '_bucket')})) >= 0"

@@ -94,7 +94,7 @@ def _first_screen() -> list[Panel]:
             Query(f"sum({rate(REQUESTS)})", "now"),
             Query(
                 f"max({_ARRIVALS} / {_CAPACITY})",
-                "of capacity",
+                "of usual capacity",
                 unit="percentunit",
                 scale=palette.rises("capacity_ratio"),
             ),
@@ -110,17 +110,7 @@ def _first_screen() -> list[Panel]:
             width=4,
             scale=palette.NONE_IS_GOOD,
         ),
-        stat(
-            203,
-            "How long, p95 of the slowest app",
-            """Nineteen of twenty requests waited less than this before a worker, and were served in less
-            than this by it: visitors wait for both together. Bad: red, where the alerts RequestsQueueing and
-            SlowRequests begin; of the first, anything above a few milliseconds. No data: as in the graphs
-            below.""",
-            Query(f"max({WAIT})", "before a worker", scale=palette.rises("queue_wait_seconds")),
-            Query(f"max({_SERVED_IN})", "in a worker", scale=palette.SLOW),
-            unit="s",
-        ),
+        how_long(203, width=6),
         stat(
             204,
             "Busy of all slots",
@@ -132,18 +122,7 @@ def _first_screen() -> list[Panel]:
             width=4,
             scale=palette.BUSY,
         ),
-        stat(
-            205,
-            "Failed requests",
-            """Share of the last 5 minutes' requests, of the worst app, that were answered with 5xx or that
-            their worker died on. Bad: yellow, more than the error budget has; red, where the alert ErrorRate
-            begins. No data: nothing was served, which can be worse.""",
-            Query(f"max({recorded('app:gunicorn_errors:ratio5m')})", "failed"),
-            unit="percentunit",
-            decimals=1,
-            width=4,
-            scale=palette.ERRORS,
-        ),
+        failed(205, width=4),
         in_flight(206),
         timeseries(
             207,
@@ -487,4 +466,36 @@ def _proxy() -> Row:
             threshold("gateway_errors"),
             unit="none",
         ),
+    )
+
+
+def how_long(number: int, width: int) -> Panel:
+    """What a visitor waits for: a worker, and then for its answer."""
+    return stat(
+        number,
+        "How long, p95 (slowest app)",
+        """Nineteen of twenty requests waited less than this before a worker, and were served in less
+        than this by it: visitors wait for both together. Bad: red, where the alerts RequestsQueueing and
+        SlowRequests begin; of the first, anything above a few milliseconds. No data: as in the graphs
+        below.""",
+        Query(f"max({WAIT})", "before a worker", scale=palette.rises("queue_wait_seconds")),
+        Query(f"max({_SERVED_IN})", "in a worker", scale=palette.SLOW),
+        unit="s",
+        width=width,
+    )
+
+
+def failed(number: int, width: int) -> Panel:
+    """What visitors got instead of an answer."""
+    return stat(
+        number,
+        "Failed, 5 min",
+        """Share of the last 5 minutes' requests, of the worst app, that were answered with 5xx or that
+        their worker died on. Bad: yellow, more than the error budget has; red, where the alert ErrorRate
+        begins. No data: nothing was served, which can be worse.""",
+        Query(f"max({recorded('app:gunicorn_errors:ratio5m')})", "failed"),
+        unit="percentunit",
+        decimals=1,
+        width=width,
+        scale=palette.ERRORS,
     )

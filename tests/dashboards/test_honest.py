@@ -122,12 +122,11 @@ NOT_KNOWN = -1.0
 SIZES = _slot(0, start="1+0x60", size="1000000+0x60") | _slot(1, "1x20 300x40", "8000000x20 2000000x40")
 
 
-ERRORS = ("Errors (5xx)", "5xx")
 DEATHS = ("Deaths in 24 h, by cause", "{{cause}}")
 FIRING = ("Alerts firing", "firing")
 WORKERS = ("Which tier is the bottleneck?", "Workers")
 DISKS = ("Which tier is the bottleneck?", "Disk")
-FULL_IN = ("Memory left", "full in")
+FULL_IN = ("Memory left", "full in (6 h pace)")
 LAST_DEATH = ("Last death of each app, within 15 min", "{{cause}} {{confidence}} {{app}} {{doing}}")
 ONE_BY_ONE = ("Deaths, one by one", "__auto")
 DEPLOYS = ("Deploys", "deploy")
@@ -143,14 +142,6 @@ OVER = ("Share of requests by duration", "over 2.5 s")
 # Of a query, the series it asks, and what it says after 15 minutes or at each of several moments.
 Samples = list[tuple[str, float]]
 CASES: dict[str, tuple[tuple[str, str], dict[str, str], Samples | dict[str, Samples]]] = {
-    "no 5xx among answers is 0": (ERRORS, _series("200", "0+30x60"), [("{}", 0.0)]),
-    "one 5xx of four is a quarter": (
-        ERRORS,
-        _series("200", "0+30x60") | _series("502", "0+10x60"),
-        [("{}", 0.25)],
-    ),
-    "nothing served has no error share": (ERRORS, _series("200", "30+0x60"), []),
-    "no exporter has no error share": (ERRORS, {}, []),
     "no deaths are called none": (DEATHS, _exits("timeout", "0+0x60"), [('{cause="none"}', 0.0)]),
     "recycles are no deaths": (
         DEATHS,

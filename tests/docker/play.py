@@ -40,7 +40,7 @@ GRAFANA = "grafana"
 HOST = "web-1"
 GRAFANA_URL = "https://grafana.example.org"
 APP = "boxed"  # the app project's gunicorn
-THEIR_APP = "shop.wsgi:application"  # that of tests/deploy/app-project
+THEIR_APP = "web"  # that of tests/deploy/app-project that has the agent
 RIGHTS = ("SYS_PTRACE", "DAC_READ_SEARCH", "SYSLOG")
 ALL_RIGHTS = " ".join(RIGHTS)
 NO_PID_HOST = "P R K, no pid: host"
@@ -131,8 +131,6 @@ def played() -> Story:
         AssertionError: something did not come about; the text says what.
     """
     say = _Say()
-    images.root()
-    say("the images' file system is there")
     with contextlib.ExitStack() as stack:
         running = stack.enter_context(engine.started())
         say("the engine runs")

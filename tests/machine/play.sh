@@ -19,7 +19,9 @@ UNIT
 }
 dies() { # PORT: one worker at its timeout, one killed for memory, one crashed
   curl -s -m 60 "127.0.0.1:$1/stick-in-c?60"
+  sleep 3 # without process events a worker that lives less than a second isn't seen
   curl -s -m 60 "127.0.0.1:$1/keep?300"
+  sleep 3
   curl -s -m 60 "127.0.0.1:$1/signal?11"
 }
 causes() { # PORT: of all deaths that it tells of apps that live on
