@@ -101,9 +101,9 @@ def _first_screen() -> list[Panel]:
             """How much of each is used up, on the worst database of what is selected. Disk: its queue against
             the threshold of the alert DbDiskQueueHigh, which fires from 100 % (999 %: ten times that, or
             more). CPU: of its host. Connections: taken of those allowed. Burst spent: of the disk's burst
-            balance, without colour as no alert is about it. Bad: red, where the alerts of each begin, of CPU that of a host; yellow is near. All
-            green: it isn't the database; don't resize it. Missing: a cloud tells no limit of
-            connections, postgres_exporter neither CPU nor burst.""",
+            balance, without colour as no alert is about it. Bad: red, where the alerts of each begin, of CPU
+            that of a host; yellow is near. All green: it isn't the database; don't resize it. Missing: a
+            cloud tells no limit of connections, postgres_exporter neither CPU nor burst.""",
             Query(at_most(f"max({_CLOUD_DISK} or {_HOST_DISK})"), "Disk", scale=palette.OF_ALERT),
             Query(f"max({select(DB_CPU)})", "CPU", scale=palette.CPU),
             Query(

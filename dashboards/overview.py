@@ -37,9 +37,6 @@ from .workers import deaths_today, settings, workers_now
 if TYPE_CHECKING:
     from .panels import Panel, Row
 
-# Heights of what is below the first line of numbers: room for two lines of them on a phone.
-_SECOND, _THIRD = 4, 6
-
 _NOW = f"sum({rate(REQUESTS)})"
 
 _BUSY_SLOTS = f"sum by ({BY_APP}) ({select(IN_FLIGHT)}) / (sum by ({BY_APP}) ({select(SLOTS)}) > 0)"
@@ -117,7 +114,6 @@ def _first_screen() -> list[Panel]:
             unit="percentunit",
             decimals=0,
             width=12,
-            height=_SECOND,
         ),
         stat(
             8,
@@ -131,7 +127,6 @@ def _first_screen() -> list[Panel]:
             unit="bytes",
             decimals=1,
             width=7,
-            height=_SECOND,
         ),
         stat(
             12,
@@ -144,7 +139,6 @@ def _first_screen() -> list[Panel]:
             unit="bytes",
             decimals=0,
             width=5,
-            height=_SECOND,
         ),
         timeseries(
             9,
@@ -163,7 +157,6 @@ def _first_screen() -> list[Panel]:
             ),
             Query(f"sum({recorded('app:gunicorn_capacity:rate1d')})", "capacity", line=palette.LIMIT),
             unit="reqps",
-            height=_THIRD,
             colours=palette.TRAFFIC,
         ),
         timeseries(
@@ -173,7 +166,6 @@ def _first_screen() -> list[Panel]:
             Bad: p50 rising: everybody waits. p99 alone rising: one slow thing, or a worker that hangs.""",
             *(Query(quantile(REQUEST_DURATION, q), f"p{q * 100:.0f}") for q in (0.5, 0.95, 0.99)),
             unit="s",
-            height=_THIRD,
             colours=palette.QUANTILES,
         ),
         timeseries(
@@ -183,7 +175,6 @@ def _first_screen() -> list[Panel]:
             loop. What came just before, in the graphs beside and below, is where to look.""",
             Query(f"sum by (cause) ({count(EXITS, cause=UNWANTED)})", "{{cause}}"),
             unit="none",
-            height=_THIRD,
             draw="bars",
             every="1m",
             colours=palette.CAUSES,
