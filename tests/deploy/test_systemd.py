@@ -13,6 +13,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 from deploy.demo import servers
 from tests.support.live import ROOT, Floodmark, gunicorn, memory_limited, until
@@ -174,9 +175,12 @@ def test_prometheus_configuration_without_docker_asks_for_loopback_alone(tmp_pat
         capture_output=True,
         text=True,
     ).stdout
-    hosts = re.findall(r'targets: \["(.*?):\d+"\]', made)
-    assert hosts
-    assert set(hosts) <= {"127.0.0.1", "localhost"}
+    config = yaml.safe_load(made)
+    groups = config["scrape_configs"] + config["alerting"]["alertmanagers"]
+    targets = [
+        target for group in groups for static in group["static_configs"] for target in static["targets"]
+    ]
+    assert {target.partition(":")[0] for target in targets} == {"127.0.0.1", "localhost"}
     assert "dns_sd_configs" not in made
     (tmp_path / "prometheus.yml").write_text(made.replace("/etc/prometheus/floodmark", str(ROOT / "alerts")))
     done = subprocess.run(
