@@ -63,6 +63,16 @@ def test_a_worker_killed_meanwhile_is_counted_once_over_many_restarts_and_marked
     assert "floodmark wasn't running then" in death.evidence[-1]
 
 
+def test_the_silence_of_a_log_that_a_later_run_may_not_read_is_no_evidence(host: RestartedHost) -> None:
+    host.log.unlink()
+    host.log.mkdir()
+    host.restart()
+    host.restart()  # from what that one kept
+    host.dies(102)
+    assert host.judged() == {"unknown": 1}
+    assert "gunicorn's log" in host.deaths()[0].evidence[-1]  # among what would have told
+
+
 def test_a_timeout_meanwhile_is_told_by_gunicorns_log(host: RestartedHost) -> None:
     dies_unwatched(host, 102, says="WORKER TIMEOUT (pid:102)", level="CRITICAL")
     assert host.judged() == {"timeout": 1}

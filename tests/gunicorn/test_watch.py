@@ -278,6 +278,17 @@ def test_a_log_in_a_foreign_format_is_no_healthy_log(host: Host) -> None:
     assert host.exits() == {"sigkill_unknown": 1}
 
 
+def test_once_the_log_goes_where_it_cant_be_read_its_silence_means_nothing(host: Host) -> None:
+    host.says(MASTER, "Listening at: unix:/run/shop.sock")
+    host.passes()
+    host.log.rename(host.log.with_suffix(".1"))
+    host.log.mkdir()
+    host.passes()
+    host.events = [Exit(101, 9)]
+    host.passes(0.1)
+    assert host.exits() == {"sigkill_unknown": 1}
+
+
 def test_a_reload_explains_the_old_workers_and_no_new_one(host: Host) -> None:
     host.says(MASTER, "Handling signal: hup")
     host.worker(103)

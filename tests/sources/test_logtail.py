@@ -50,6 +50,17 @@ def test_a_gap_between_the_two_steps_of_rotation_is_survived(path: Path) -> None
     assert list(tail.lines()) == ["new"]
 
 
+def test_a_file_that_takes_its_place_and_cant_be_read_is_told_until_one_can(path: Path) -> None:
+    tail = LogTail(str(path))
+    path.rename(path.with_suffix(".1"))
+    assert (list(tail.lines()), tail.lost) == ([], False)
+    path.mkdir()
+    assert (list(tail.lines()), tail.lost) == ([], True)
+    path.rmdir()
+    path.write_text("new\n")
+    assert (list(tail.lines()), tail.lost) == (["new"], False)
+
+
 def test_truncation_in_place_is_read_from_the_start(path: Path) -> None:
     tail = LogTail(str(path))
     path.write_text("x\n")

@@ -30,9 +30,15 @@ class Log(Protocol):
 
     Attributes:
         complete: nothing is missing of what was written since an earlier run read it.
+        lost: what is written now goes where it can't be read.
     """
 
     complete: bool
+
+    @property
+    def lost(self) -> bool:
+        """See above."""
+        ...
 
     def position(self) -> Position | None:
         """Return how far it was read, None where a later run can't go on from there."""

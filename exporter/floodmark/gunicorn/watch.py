@@ -347,8 +347,7 @@ class Watch:
                     self._find_heartbeat(gunicorn, worker)
             if not gunicorn.gone:
                 self._adopt(gunicorn, boots=True)
-                if gunicorn.log is None:
-                    self._open_log(gunicorn)
+                self._keep_log(gunicorn)
         self._read_insides()
         for gunicorn in list(self._gunicorns):
             if gunicorn.gone and not gunicorn.workers:
@@ -441,6 +440,13 @@ class Watch:
         else:
             gunicorn.log = found
             self.available.good("gunicorn_log", app)
+
+    def _keep_log(self, gunicorn: Gunicorn) -> None:
+        if gunicorn.log and gunicorn.log.lost:  # from now on a line that isn't there means nothing
+            gunicorn.log.close()
+            gunicorn.log, gunicorn.log_understood, gunicorn.log_at_info = None, False, False
+        if gunicorn.log is None:
+            self._open_log(gunicorn)
 
     # --- the agent in a master
 
@@ -691,7 +697,8 @@ class Watch:
     def _resume(self, kept: KeptGunicorn, *, alone: bool) -> None:
         """Follow a gunicorn again, and end those of its workers that are gone."""
         gunicorn = self._follow_again(kept)
-        gunicorn.log_understood, gunicorn.log_at_info = kept.log_understood, kept.log_at_info
+        if gunicorn.log:  # it may be closed to this run: then a line that isn't there means nothing
+            gunicorn.log_understood, gunicorn.log_at_info = kept.log_understood, kept.log_at_info
         gunicorn.judged.extend(kept.judged)
         if gunicorn.gone and kept.folder and not kept.folder.startswith(f"{self._proc}/"):
             gunicorn.inside = self._inside(kept.folder, self._earlier.saved)

@@ -46,6 +46,7 @@ class DockerLog:
 
     Attributes:
         complete: nothing is missing since then.
+        lost: docker writes to a file that can't be opened.
 
     Raises:
         OSError: it can't be read.
@@ -55,6 +56,11 @@ class DockerLog:
         self._tail = LogTail(path, since=since)
         self.complete = self._tail.complete
         self._parts = {"stdout": "", "stderr": ""}
+
+    @property
+    def lost(self) -> bool:
+        """See above."""
+        return self._tail.lost
 
     def lines(self) -> Iterator[str]:
         """Yield the lines that the container completed since the last call."""

@@ -177,6 +177,7 @@ class Journal:
 
     Attributes:
         complete: what was logged before is missing.
+        lost: never: the journal's rights don't change with its files.
 
     Raises:
         OSError: one can't be read.
@@ -184,6 +185,7 @@ class Journal:
     """
 
     complete = False
+    lost = False
 
     def __init__(self, paths: list[str], unit: str | None) -> None:
         self._unit = _UNIT + unit.encode() if unit else None

@@ -28,6 +28,7 @@ class LogTail:
 
     Attributes:
         complete: nothing that was written after ``since`` is missing.
+        lost: another file has the path, and can't be opened: what is written now isn't seen.
 
     Raises:
         OSError: it can't be read.
@@ -39,6 +40,7 @@ class LogTail:
         self._fd = self._open()
         self._rest = b""
         self.complete = True
+        self.lost = False
         if since:
             self._resume(since)
         else:
@@ -96,8 +98,11 @@ class LogTail:
             if os.path.samestat(os.stat(self._path), os.fstat(self._fd)):  # noqa: PTH116 - as in _open
                 return False
             descriptor = self._open()
-        except (OSError, ValueError):  # between the two steps of a rotation: it is there next time
+        except FileNotFoundError:  # between the two steps of a rotation: it is there next time
+            return False
+        except (OSError, ValueError):
+            self.lost = True
             return False
         os.close(self._fd)
-        self._fd, self._rest = descriptor, b""
+        self._fd, self._rest, self.lost = descriptor, b"", False
         return True
