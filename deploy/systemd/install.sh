@@ -63,6 +63,8 @@ install_() {
     systemctl daemon-reload
     systemctl enable --quiet floodmark
     systemctl restart floodmark
+    sleep 1 # as long as it takes to find that its port is taken
+    systemctl is-active --quiet floodmark || fail "is installed, and doesn't stay up. Why: journalctl -u floodmark -n 20"
     say "runs. What it finds here, as root sees it: sudo floodmark check"
   else
     say "installed, but not started: no systemd runs here. Where one does: systemctl enable --now floodmark"
@@ -70,6 +72,9 @@ install_() {
 }
 
 uninstall() {
+  # An app whose drop-in has it load the agent can't start without it, and would show that at its next restart.
+  users=$(grep -ls "$home" "$DESTDIR"/etc/systemd/system/*.service.d/*.conf | grep -v "/floodmark.service.d/" || :)
+  [ -z "$users" ] || fail "apps load its agent by these files: remove them, systemctl daemon-reload, restart the apps: $users"
   if running && [ -e "$unit" ]; then
     systemctl disable --quiet --now floodmark
   fi
@@ -86,6 +91,7 @@ uninstall() {
   if [ "$PURGE" = 1 ]; then
     ! id floodmark >/dev/null 2>&1 || userdel floodmark
     say "removed, with settings and state"
+    [ ! -d "$settings" ] || say "left, as it isn't ours: $(find "$settings" -type f | xargs)"
   else
     say "removed. Kept: $settings, /var/lib/floodmark, the user. These too: make uninstall PURGE=1"
   fi

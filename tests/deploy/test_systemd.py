@@ -141,6 +141,19 @@ def test_uninstall_keeps_settings_and_state_but_for_purge(installed: Path, tmp_p
     assert tree(tmp_path) == {}
 
 
+def test_uninstall_leaves_all_in_place_while_an_app_loads_its_agent(installed: Path, tmp_path: Path) -> None:
+    shutil.copytree(installed, tmp_path, symlinks=True, dirs_exist_ok=True)
+    drop_in = tmp_path / "etc/systemd/system/shop.service.d/floodmark.conf"
+    drop_in.parent.mkdir(parents=True)
+    shutil.copy(SYSTEMD / "app.conf", drop_in)
+    done = make("uninstall", tmp_path)
+    assert done.returncode == 2
+    assert str(drop_in) in done.stderr
+    assert (tmp_path / "opt/floodmark/bin/floodmark").exists()
+    drop_in.unlink()
+    assert make("uninstall", tmp_path).returncode == 0
+
+
 @pytest.mark.parametrize("target", ["install", "uninstall"])
 def test_a_folder_that_isnt_floodmarks_is_left_alone(target: str, tmp_path: Path) -> None:
     other = tmp_path / "opt/floodmark/precious"

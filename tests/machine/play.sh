@@ -105,6 +105,8 @@ told "alerts: $(curl -s 127.0.0.1:9093/api/v2/alerts | grep -o '"alertname":"[A-
 told "beyond loopback: $(cat /proc/net/tcp /proc/net/tcp6 | awk '$4 == "0A" && $2 !~ /^0100007F:/ {print $2}' | xargs)"
 systemd-analyze security floodmark --no-pager | tail -1
 journalctl -u floodmark -o cat --no-pager
+make uninstall 2>/tmp/refused; told "with the app's drop-in: $? $(grep -o '/etc/.*' /tmp/refused)"
+rm -r /etc/systemd/system/shop.service.d; systemctl daemon-reload; systemctl restart shop
 make uninstall; told "uninstalled: $(ls -d /opt/floodmark /usr/local/bin/floodmark /etc/systemd/system/floodmark.service /etc/floodmark/floodmark.env /var/lib/floodmark 2>/dev/null | xargs) $(systemctl is-active floodmark)"
 make uninstall; told "uninstalled twice: $?"
 make uninstall PURGE=1; told "purged: $(ls -d /opt/floodmark /etc/floodmark/floodmark.env /var/lib/floodmark 2>/dev/null | xargs) $(id -un floodmark 2>/dev/null)"
