@@ -121,8 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
         server.serve_forever()
     finally:
         server.server_close()
-        # What the watch reads stays open: it may be reading, and the process's end closes it.
         state.keep(watch.kept(), last=True)
+        heard.close()
     return 0
 
 
