@@ -47,7 +47,12 @@ DATABASE = "{{datname}} {{instance}}"
 # Without its database: the legend has no room, and the table of slow queries tells it.
 QUERY = "{{queryid}}"
 
-_CLOUD_DISK = f"{select(DB_QUEUE)} / scalar({threshold_series('db_disk_queue_depth')})"
+
+def _of_alert(share: str, alert: str) -> str:
+    return f"{share} / scalar({threshold_series(alert)})"
+
+
+_CLOUD_DISK = _of_alert(select(DB_QUEUE), "db_disk_queue_depth")
 # A database on a host of one's own tells its disk's queue as a host. Where a cloud tells it, hosts' disks are
 # left out: they are the app's.
 _HOST_QUEUE = f"{DISK_QUEUE} unless on () {select(DB_QUEUE)}"
@@ -55,9 +60,10 @@ _HOST_DISK = f"({DISK_USED}) unless on () {select(DB_QUEUE)}"
 # What runs in the background takes none of the connections; before 0.17 the exporter didn't tell it apart.
 _CONNECTIONS = f"sum by ({BY_SERVER}) ({select(PG_ACTIVITY, backend_type='=~|client backend')})"
 _MOST = f"max by ({BY_SERVER}) ({select(PG_MAX_CONNECTIONS)})"
-# The nearest of all to the alert about it, whichever database and whatever of it.
+# The nearest of all to where an alert begins, whichever database and whatever of it. No alert is about its
+# CPU: that of a host is taken.
 DATABASE_USED = " or ".join(
-    f'label_replace({share} / scalar({threshold_series(alert)}), "of", "{alert}", "", "")'
+    f'label_replace({_of_alert(share, alert)}, "of", "{alert}", "", "")'
     for share, alert in (
         (select(DB_QUEUE), "db_disk_queue_depth"),
         (select(DB_CPU), "cpu_busy_ratio"),

@@ -28,8 +28,8 @@ from . import palette
 from .database import DATABASE_USED
 from .host import CPU_BUSY, DISK_USED, STEAL, SWAP_USED
 from .memory import FULL_IN
-from .panels import APP, Json, Query, dashboard, row, stat, table, timeseries
-from .query import BY_APP, FIRING, UNWANTED, at_most, count, quantile, rate, recorded, select
+from .panels import APP, Json, Query, dashboard, percentiles, row, stat, table, timeseries
+from .query import BY_APP, FIRING, UNWANTED, at_most, count, rate, recorded, select
 from .query import threshold as threshold_series
 from .traffic import GATEWAY_ERRORS, failed, how_long
 from .workers import deaths_today, settings, workers_now
@@ -96,9 +96,9 @@ def _first_screen() -> list[Panel]:
             """How much of each is used up, the worst of what is selected: the highest is it. Workers:
             requests in flight of slots. CPU: all but idle and waiting for a disk, steal included. Memory: of
             the host or of the app's limit. Against the alert, which begins at 100 %: the host's disk (queue
-            and await); the database (its disk's queue, CPU, connections); the proxy's 502 and 504; 999 % is
-            ten times as much, or more. Bad: red, where the alerts of each begin; yellow is near it. One that
-            lacks isn't measured here.""",
+            and await); the database (its disk's queue, connections, CPU by a host's alert); the proxy's 502
+            and 504; 999 % is ten times as much, or more. Bad: red, where the alerts of each begin; yellow is
+            near it. One that lacks isn't measured here.""",
             Query(
                 f"max({_BUSY_SLOTS} or {_BUSY_WORKERS} or {_BUSY_BY_LITTLE})", "Workers", scale=palette.BUSY
             ),
@@ -164,7 +164,7 @@ def _first_screen() -> list[Panel]:
             "Latency",
             """Half of all requests are served faster than p50, 95 % faster than p95, 99 % faster than p99.
             Bad: p50 rising: everybody waits. p99 alone rising: one slow thing, or a worker that hangs.""",
-            *(Query(quantile(REQUEST_DURATION, q), f"p{q * 100:.0f}") for q in (0.5, 0.95, 0.99)),
+            *percentiles(REQUEST_DURATION),
             unit="s",
             colours=palette.QUANTILES,
         ),

@@ -89,6 +89,11 @@ def threshold(name: str, legend: str = "alert threshold") -> Query:
     return Query(query.threshold(name), legend, line=palette.THRESHOLD)
 
 
+def percentiles(metric: Metric) -> list[Query]:
+    """What half, 95 % and 99 % of a histogram's observations stay below: palette.QUANTILES colours them."""
+    return [Query(query.quantile(metric, q), f"p{q * 100:.0f}") for q in (0.5, 0.95, 0.99)]
+
+
 def stat(  # noqa: PLR0913 - what differs between panels is exactly this
     number: int,
     title: str,

@@ -23,8 +23,8 @@ from floodmark.metric import Kind
 
 from . import palette
 from .outside import PROXY_DURATION, PROXY_GATEWAY_ERRORS, PROXY_REQUESTS
-from .panels import APP, Json, Query, dashboard, heatmap, row, stat, threshold, timeseries
-from .query import BY_APP, BY_HOST, count, quantile, rate, recorded, select
+from .panels import APP, Json, Query, dashboard, heatmap, percentiles, row, stat, threshold, timeseries
+from .query import BY_APP, BY_HOST, count, rate, recorded, select
 from .query import threshold as threshold_series
 from .workers import backlog, in_flight, worker_cpu
 
@@ -141,7 +141,7 @@ def _first_screen() -> list[Panel]:
             """Half of all requests are served faster than p50, 95 % faster than p95, 99 % faster than p99.
             Bad: p50 rising: everybody waits. p99 alone rising: one slow thing, or a worker that hangs. p95
             of an app above dashed for 10 minutes: the alert SlowRequests. A gap: nothing was served.""",
-            *(Query(quantile(REQUEST_DURATION, q), f"p{q * 100:.0f}") for q in (0.5, 0.95, 0.99)),
+            *percentiles(REQUEST_DURATION),
             threshold("slow_request_seconds"),
             unit="s",
             height=5,
@@ -433,7 +433,7 @@ def _proxy() -> Row:
             """Time of a request as its visitor saw it, the wait before a worker included. Bad: far above "How
             long in a worker": the rest is waiting before one, or a slow network. No data: floodmark doesn't
             read the proxy's log.""",
-            *(Query(quantile(PROXY_DURATION, q), f"p{q * 100:.0f}") for q in (0.5, 0.95, 0.99)),
+            *percentiles(PROXY_DURATION),
             unit="s",
             colours=palette.QUANTILES,
         ),

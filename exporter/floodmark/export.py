@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 from pathlib import Path
@@ -35,6 +36,20 @@ class Ours(NamedTuple):
             return path.is_file() and self.sign(path)
         except OSError:
             return False
+
+
+def parser(
+    actions: argparse._SubParsersAction[argparse.ArgumentParser], description: str
+) -> argparse.ArgumentParser:
+    """Return the parser of an action "export", which takes the folder DIR."""
+    writing = actions.add_parser(
+        "export",
+        help="write them into a folder",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    writing.add_argument("folder", metavar="DIR", help="where they go")
+    return writing
 
 
 def shipped(name: str, clone: str = "") -> Path:

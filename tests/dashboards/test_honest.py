@@ -61,10 +61,6 @@ def _expr(title: str, legend: str) -> str:
     raise LookupError(title, legend)
 
 
-def _series(status: str, values: str) -> dict[str, str]:
-    return {f'gunicorn_requests_total{{{APP},method="",status="{status}"}}': values}
-
-
 def _exits(cause: str, values: str) -> dict[str, str]:
     return {f'gunicorn_worker_exits_total{{{APP},cause="{cause}"}}': values}
 

@@ -99,13 +99,7 @@ _DONE = {"create": "created", "change": "changed", "move": "moved", "equal": "eq
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the two things to do, and their flags."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    writing = actions.add_parser(
-        "export",
-        help="write them into a folder",
-        description=_EXPORT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    writing.add_argument("folder", metavar="DIR", help="where they go")
+    writing = export.parser(actions, _EXPORT)
     writing.set_defaults(act=_export)
 
     pushing = actions.add_parser(

@@ -9,7 +9,6 @@ floodmark hasn't written are left alone.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import difflib
 import math
@@ -24,6 +23,7 @@ import floodmark
 from floodmark import config, export, rules
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
@@ -57,13 +57,7 @@ class Chosen(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the one thing to do, and its flags."""
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    writing = actions.add_parser(
-        "export",
-        help="write them into a folder",
-        description=_EXPORT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    writing.add_argument("folder", metavar="DIR", help="where they go")
+    writing = export.parser(actions, _EXPORT)
     writing.add_argument(
         "--set",
         action="append",
